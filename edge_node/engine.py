@@ -24,6 +24,7 @@ from reram_fleet.v1.types_pb2 import (
     SharedLora,
     SubjectAdapter,
 )
+from reram_fleet.wire.shared_lora import code_count
 from torch import Tensor
 
 from edge_node.errors import AdapterError, EngineError
@@ -180,9 +181,8 @@ class NodeEngine(ABC):
         brings another head.
         """
         bank = self._bank(node)
-        shape = bank.lora_shape
-        subjects, rows, columns = bank.drop(tags)
-        if size := self._sram_bytes(subjects, columns, rows * shape.rank if shape else 0):
+        subjects, lora_codes, columns = bank.drop(tags)
+        if size := self._sram_bytes(subjects, columns, lora_codes):
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
         return subjects
 
@@ -196,7 +196,7 @@ class NodeEngine(ABC):
         """
         self._bank(node)
         lora, subjects, columns = content.shared_lora, len(content.subjects), len(content.head.subject_tags)
-        size = self._sram_bytes(subjects, columns, len(lora.rows) * lora.shape.rank)
+        size = self._sram_bytes(subjects, columns, code_count(lora))
         radio, sram = cost.radio(self._preset, received_bytes), cost.sram_write(self._preset, size)
         write = cost.program_weights(self._preset, (subjects + columns) * self.features)
         analogue, spent = radio + write, radio + sram

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 from reram_fleet.crypto import digests, sealing
-from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora
+from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed
+from reram_fleet.wire.shared_lora import without as lora_without
 
 from edge_node.errors import RevisionRefusedError
 from edge_node.recognition.head import HeadAdapter
@@ -83,9 +84,7 @@ def open_content(
 
 def without(content: RevisionContent, tags: Collection[str]) -> RevisionContent:
     """Return a revision's content without the adapters, LoRA rows and head columns of these tags."""
-    lora = SharedLora(
-        shape=content.shared_lora.shape, rows=[row for row in content.shared_lora.rows if row.subject_tag not in tags]
-    )
+    lora = lora_without(content.shared_lora, tags)
     kept = RevisionContent(
         subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
         shared_lora=lora if lora.rows else None,

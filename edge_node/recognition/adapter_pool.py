@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -13,9 +13,11 @@ import torch
 from google.protobuf.message import Message
 from reram_fleet.crypto.digests import subject_digest
 from reram_fleet.v1.types_pb2 import ClosedFormHead, SharedLora, SubjectAdapter
+from reram_fleet.wire.shared_lora import row_width
 from torch import Tensor
 
 from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.training.factors import Factors
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -46,6 +48,30 @@ class HeldSubject(Held[SubjectAdapter]):
         return subject_digest(self.message)
 
 
+class HeldLora(Held[SharedLora]):
+    """Learnt codes of many people."""
+
+    @cached_property
+    def _branches(self) -> Tensor:
+        shape = self.message.shape
+        codes = [list(branch.codes) for branch in self.message.branches] or [[]]
+        return torch.tensor(codes, dtype=torch.float64).reshape(-1, shape.neurons, shape.rank) * 2.0**-shape.scale_bits
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[int, list[int]]]:
+        return {row.subject_tag: (row.branch, list(row.codes)) for row in self.message.rows}
+
+    def parts(self, tags: Sequence[str]) -> list[tuple[list[int], Factors]]:
+        """Return the factors of each branch, of one node, and which of some people have a row that reads it."""
+        shape, found = self.message.shape, list[tuple[list[int], Factors]]()
+        for index in range(len(self._branches) if shape.neurons else 1):
+            who = [k for k, tag in enumerate(tags) if self._rows.get(tag, (-1, []))[0] == index]
+            codes = [self._rows[tags[k]][1] for k in who]
+            rows = torch.tensor(codes, dtype=torch.float64).reshape(1, -1, row_width(shape)) * 2.0**-shape.scale_bits
+            found.append((who, Factors(self._branches[index : index + 1].reshape(1, shape.neurons, shape.rank), rows)))
+        return found
+
+
 class AdapterPool:
     """Adapters of the nodes of one engine. It holds none itself: what the last bank drops is gone from memory.
 
@@ -63,9 +89,9 @@ class AdapterPool:
         """Return the one adapter that is equal to this."""
         return self._one(_key("subject", _bytes(adapter)), lambda: HeldSubject(_copied(adapter)))
 
-    def lora(self, lora: SharedLora) -> Held[SharedLora]:
+    def lora(self, lora: SharedLora) -> HeldLora:
         """Return the one LoRA that is equal to this."""
-        return self._one(_key("lora", _bytes(lora)), lambda: Held(_copied(lora)))
+        return self._one(_key("lora", _bytes(lora)), lambda: HeldLora(_copied(lora)))
 
     def head(self, head: ClosedFormHead, features: int) -> HeadAdapter:
         """Return the one head that is equal to this; `AdapterError` as `HeadAdapter.of_message`."""

@@ -6,18 +6,22 @@ from collections.abc import Collection
 
 import torch
 from reram_fleet.v1.types_pb2 import AdapterDigest, ClosedFormHead, LoraShape, SharedLora, SubjectAdapter
+from reram_fleet.wire.shared_lora import code_count, shape_defect, without
 from torch import Tensor
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.adapter_pool import AdapterPool, Held, HeldSubject
+from edge_node.recognition.adapter_pool import AdapterPool, HeldLora, HeldSubject
 from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.lora.stage import LAWS, Stage
+from edge_node.recognition.training.factors import Factors
 
-#: SRAM bytes of one feature of a subject's mean, and of one entry of B.
+#: SRAM bytes of one feature of a subject's mean, and of one code of a LoRA, which is int16.
 BYTES_PER_FEATURE = 4
-BYTES_PER_LORA_CODE = 4
+BYTES_PER_LORA_CODE = 2
 
 _MAX_RANK = 256
 _MAX_SCALE_BITS = 30
+_MAX_NEURONS, _MAX_SEGMENTS = 1024, 64
 
 
 class AdapterBank:
@@ -29,7 +33,7 @@ class AdapterBank:
     def __init__(self, features: int, pool: AdapterPool) -> None:
         self.features, self._pool = features, pool
         self._subjects: dict[str, HeldSubject] = {}
-        self._lora: Held[SharedLora] | None = None
+        self._lora: HeldLora | None = None
         #: The closed-form head, if one is installed.
         self.head: HeadAdapter | None = None
 
@@ -53,17 +57,14 @@ class AdapterBank:
     def set_lora(self, lora: SharedLora | None) -> None:
         """Install a shared LoRA, or remove it with None.
 
-        `AdapterError` if its shape does not fit, or a row is missing codes or comes twice.
+        `AdapterError` if its shape does not fit this engine, or its rows and branches do not fit the shape.
         """
         if lora is None:
             self._lora = None
             return
         check_shape(lora.shape, self.features)
-        tags = [row.subject_tag for row in lora.rows]
-        if len(set(tags)) != len(tags):
-            raise AdapterError("the shared LoRA names a subject twice")
-        if any(len(row.codes) != lora.shape.rank for row in lora.rows):
-            raise AdapterError(f"a row of the shared LoRA does not have {lora.shape.rank} codes")
+        if defect := shape_defect(lora):
+            raise AdapterError(f"the LoRA cannot be installed: {defect}")
         self._lora = self._pool.lora(lora) if lora.rows else None
 
     def set_head(self, head: ClosedFormHead | None) -> None:
@@ -71,23 +72,24 @@ class AdapterBank:
         self.head = None if head is None else self._pool.head(head, self.features)
 
     def drop(self, tags: Collection[str]) -> tuple[int, int, int]:
-        """Remove subjects, their LoRA rows and head columns; return how many of each there were."""
+        """Remove subjects, their LoRA rows and head columns; return how many adapters, LoRA codes and columns went.
+
+        A branch that no row reads any more goes too.
+        """
         gone = [tag for tag in self._subjects if tag in set(tags)]
         for tag in gone:
             del self._subjects[tag]
-        rows = 0
-        if self._lora is not None:
-            lora = self._lora.message
-            kept = [row for row in lora.rows if row.subject_tag not in set(tags)]
-            rows = len(lora.rows) - len(kept)
-            if rows:
-                self._lora = self._pool.lora(SharedLora(shape=lora.shape, rows=kept)) if kept else None
+        codes = 0
+        if self._lora is not None and any(row.subject_tag in set(tags) for row in self._lora.message.rows):
+            left = without(self._lora.message, tags)
+            codes = code_count(self._lora.message) - code_count(left)
+            self._lora = self._pool.lora(left) if left.rows else None
         columns = 0
         if self.head is not None:
-            left = self._pool.head_without(self.head, tags)
-            columns = len(self.head.tags) - len(left.tags)
-            self.head = left if left.tags else None
-        return len(gone), rows, columns
+            head = self._pool.head_without(self.head, tags)
+            columns = len(self.head.tags) - len(head.tags)
+            self.head = head if head.tags else None
+        return len(gone), codes, columns
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -117,20 +119,17 @@ class AdapterBank:
         sums = torch.stack([s.sums for s in ordered]) if ordered else torch.zeros(0, self.features, dtype=torch.int64)
         return sums, torch.tensor([s.message.count for s in ordered], dtype=torch.int64)
 
-    def lora_rows(self) -> Tensor:
-        """Return B in the order of `tags`, float64 [K, rank]; zero rows for subjects without one."""
+    def lora_parts(self) -> list[tuple[list[int], Factors]]:
+        """Return what is learnt branch by branch: which of `tags` read it, and their factors, of one node."""
         if self._lora is None:
             raise AdapterError("there is no shared LoRA on this node")
-        lora = self._lora.message
-        shape, rows = lora.shape, {row.subject_tag: list(row.codes) for row in lora.rows}
-        codes = [rows.get(tag, [0] * shape.rank) for tag in self.tags]
-        return torch.tensor(codes, dtype=torch.float64).reshape(-1, shape.rank) * 2.0**-shape.scale_bits
+        return self._lora.parts(self.tags)
 
 
 def check_shape(shape: LoraShape, features: int) -> None:
     """Refuse a LoRA shape that this engine cannot compute.
 
-    `AdapterError` if features differ, or rank, alpha or scale are out of range.
+    `AdapterError` if features differ, or rank, alpha, scale or stage are out of range.
     """
     if shape.features != features:
         raise AdapterError(f"the LoRA has {shape.features} features, this engine {features}")
@@ -139,3 +138,12 @@ def check_shape(shape: LoraShape, features: int) -> None:
             f"the LoRA's rank {shape.rank}, alpha {shape.alpha} or scale_bits {shape.scale_bits} is out of "
             f"range: 1 to {_MAX_RANK}, above 0, 0 to {_MAX_SCALE_BITS}"
         )
+    if not shape.neurons:
+        return
+    if not (shape.neurons <= _MAX_NEURONS and shape.segments <= _MAX_SEGMENTS) or shape.law not in LAWS:
+        raise AdapterError(
+            f"the LoRA's stage has {shape.neurons} neurons, {shape.segments} segments and law {shape.law}: expected up "
+            f"to {_MAX_NEURONS}, up to {_MAX_SEGMENTS} and a law that this engine knows"
+        )
+    if (codes := Stage.of(shape).features) != features:
+        raise AdapterError(f"a sample of the LoRA's stage has {codes} codes, this engine {features}")

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 from reram_fleet.processes.flower import MESSAGE_TYPES, NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LearningKind
+from reram_fleet.wire.lora_states import StateArrays
 
 from fleet.learning.errors import LearningPlaneError, QuorumError, StateError
 from fleet.learning.state_codec import StateCodec
@@ -57,6 +58,9 @@ class RoundOutcome:
     round_number: int
     #: Nodes whose replies were used, sorted.
     node_ids: tuple[str, ...]
+    #: State that they started from, and what they computed on in all: their averages are to be taken as `StateCodec` does.
+    before: StateArrays
+    examples: int
     #: Averages over these nodes, weighted by their numbers of examples.
     metrics: Mapping[str, float]
     #: Reason by node id of those that were asked in vain.
@@ -99,9 +103,14 @@ class JobGrid(Grid):
         self._begin_round, self._quorum = begin_round, quorum
         self._round, self._round_timeout_s = round_offset + 1, round_timeout_s
         self._pace, self._clock, self._sleep = pace, clock, sleep
+        self._state = codec.first
         # Nodes of the round to come by Flower id, and of unanswered messages by message id.
         self._nodes: dict[int, RoundNode] = {}
         self._asked: dict[str, RoundNode] = {}
+
+    def sealed(self, arrays: ArrayRecord) -> bytes:
+        """Seal what a strategy has made of the last round, as `StateCodec.averaged`; before any, the first state."""
+        return self._codec.seal(self._settled(arrays))
 
     # What the run's own Grid answers.
 
@@ -171,6 +180,12 @@ class JobGrid(Grid):
         self._conclude(replies, failures, len(asked))
         return [replies[node_id] for node_id in sorted(replies)]
 
+    def _settled(self, arrays: ArrayRecord) -> StateArrays:
+        last = self.last_round
+        if last is None or self._kind == LEARNING_KIND_EVALUATE_QUALITY:
+            return self._codec.first
+        return self._codec.averaged(last.before, arrays, last.examples, len(last.node_ids))
+
     def _gather(self) -> dict[int, RoundNode]:
         started = self._clock()
         while True:
@@ -195,7 +210,8 @@ class JobGrid(Grid):
         arrays = next(iter(content.array_records.values()))
         if id(arrays) not in sealed:
             # Kept with its record, or another one could get the same id.
-            sealed[id(arrays)] = arrays, self._codec.seal(arrays)
+            self._state = self._settled(arrays)
+            sealed[id(arrays)] = arrays, self._codec.seal(self._state)
         _, state = sealed[id(arrays)]
         record = ConfigRecord({STATE_KEY: state, TICKET_KEY: node.ticket.SerializeToString()})
         # Nothing else goes: the ticket carries job, attempt and round, signed.
@@ -276,7 +292,7 @@ class JobGrid(Grid):
         examples, metrics = _average_metrics([replies[name].content.metric_records[METRICS_RECORD] for name in used])
         if examples == 0:
             raise QuorumError(f"round {self._round}: none of the {len(replies)} nodes has examples")
-        self.last_round = RoundOutcome(self._round, used, metrics, dict(failures))
+        self.last_round = RoundOutcome(self._round, used, self._state, round(examples), metrics, dict(failures))
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
         self._nodes, self._asked = {}, {}

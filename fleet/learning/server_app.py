@@ -23,7 +23,7 @@ from fleet.learning.errors import LearningPlaneError
 from fleet.learning.fab import ATTEMPT, CA_FILE, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import Attempt, JobClient
 from fleet.learning.job_grid import JobGrid
-from fleet.learning.state_codec import StateCodec
+from fleet.learning.state_codec import StateCodec, record_of
 
 logger = logging.getLogger("flwr.reram_fleet.server_app")
 
@@ -89,7 +89,7 @@ def run_job(
     job = client.get_job()
     if job.kind not in MESSAGE_TYPES:
         raise LearningPlaneError(f"job {client.job_id} is of unknown kind {job.kind}: update this coordinator")
-    codec, arrays = StateCodec.opening(client.job_id, job.job_key, job.sealed_state, job.scale_bits)
+    codec = StateCodec.opening(client.job_id, job.job_key, job.sealed_state)
     rounds_left = job.rounds - job.round_offset
     if rounds_left <= 0:
         return
@@ -109,7 +109,7 @@ def run_job(
         # Flower also calls this before the first round.
         outcome = job_grid.last_round
         if round_of_attempt > 0 and outcome is not None:
-            client.report_round(outcome.round_number, codec.seal(state), outcome.metrics, outcome.node_ids)
+            client.report_round(outcome.round_number, job_grid.sealed(state), outcome.metrics, outcome.node_ids)
         return None
 
     # Training rounds only, or evaluation rounds only.
@@ -123,7 +123,7 @@ def run_job(
     )
     strategy.start(
         grid=job_grid,
-        initial_arrays=arrays,
+        initial_arrays=record_of(codec.first),
         num_rounds=rounds_left,
         timeout=job.round_timeout_s,
         evaluate_fn=checkpoint,

@@ -2,81 +2,124 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array, ArrayRecord
-from reram_fleet.v1.types_pb2 import LoraState
+from reram_fleet.wire.lora_states import StateArrays
+from reram_fleet.wire.shared_lora import MAX_CODE
 
 from fleet.learning.errors import StateError
-from fleet.learning.sealed_states import arrays_of, open_state, seal_state, state_of
+from fleet.learning.sealed_states import open_state, seal_state
 
-# Names of the arrays. Row k of B is numerator[k] / weight[k] (reram_fleet.v1.LoraState).
-NUMERATOR = "numerator"
-WEIGHT = "weight"
-_FLOAT32 = np.dtype("<f4")
-#: B is installed as int32 at 2^-16: what a node sends is far below, or learning has diverged on it.
-MAX_VALUE = 2.0**14
+#: Names of the arrays by what they are of, codes and weights, in the order of `StateArrays`.
+ROWS, ROW_WEIGHTS = "rows", "row-weights"
+BRANCHES, BRANCH_WEIGHTS = "branches", "branch-weights"
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class StateCodec:
-    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id."""
+    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id.
+
+    In arrays codes and weights are float64: integers until a strategy has averaged them.
+
+    Attributes
+    ----------
+    first
+        State that the job goes on from; all its states have the same rows and branches.
+    """
 
     job_id: str
     key: bytes = field(repr=False)
-    #: Whose rows the state has, in row order; the same in every state of the job.
-    subject_tags: tuple[str, ...]
-    #: Columns of B.
-    rank: int
-    #: Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from it is
-    #: going on from integers.
-    scale_bits: int = 0
+    first: StateArrays
 
     @classmethod
-    def opening(cls, job_id: str, key: bytes, sealed: bytes, scale_bits: int = 0) -> tuple[StateCodec, ArrayRecord]:
-        """Open the first state of a job; its tags and rank are what later states must have.
+    def opening(cls, job_id: str, key: bytes, sealed: bytes) -> StateCodec:
+        """Open the first state of a job.
 
         `StateError` if it does not open under this key for this job, or is malformed.
         """
-        state = open_state(job_id, key, sealed)
-        codec = cls(job_id, key, tuple(state.subject_tags), state.rank, scale_bits)
-        return codec, _record(state)
+        return cls(job_id, key, open_state(job_id, key, sealed))
 
-    def seal(self, arrays: ArrayRecord) -> bytes:
-        """Seal numerator [K, rank] and weight [K] as float32; `StateError` if their shapes are not those of the job."""
-        numerator = arrays[NUMERATOR].numpy().astype(_FLOAT32)
-        weight = arrays[WEIGHT].numpy().astype(_FLOAT32)
-        rows = len(self.subject_tags)
-        if numerator.shape != (rows, self.rank) or weight.shape != (rows,):
-            raise StateError(
-                f"job {self.job_id} has {rows} rows of rank {self.rank}, "
-                f"got numerator {numerator.shape} and weight {weight.shape}"
-            )
-        if self.scale_bits:
-            values = numerator.astype(np.float64) / weight.astype(np.float64)[:, None]
-            numerator = (np.rint(values * 2.0**self.scale_bits) * 2.0**-self.scale_bits).astype(_FLOAT32)
-            weight = np.ones(rows, _FLOAT32)
-        return seal_state(self.job_id, self.key, state_of(self.subject_tags, numerator, weight))
+    def seal(self, state: StateArrays) -> bytes:
+        """Seal a state of this job."""
+        return seal_state(self.job_id, self.key, state)
 
     def open(self, sealed: bytes) -> ArrayRecord:
-        """Open a state of this job; `StateError` if it does not open, is malformed, or has other rows than the job.
-
-        Returns numerator float32 [K, rank] and weight float32 [K], finite, every weight above zero.
-        """
+        """Open what a node sends; `StateError` if it does not open, is malformed, or is not of this job's form."""
         state = open_state(self.job_id, self.key, sealed)
-        if tuple(state.subject_tags) != self.subject_tags or state.rank != self.rank:
+        if not state.same_form(self.first):
             raise StateError(
-                f"job {self.job_id} has {len(self.subject_tags)} rows of rank {self.rank} in a fixed order; "
-                f"got {len(state.subject_tags)} rows of rank {state.rank}, or another order"
+                f"job {self.job_id} has {len(self.first.tags)} rows and {len(self.first.branches)} branches in a fixed "
+                f"order; got {len(state.tags)} rows and {len(state.branches)} branches, or another order"
             )
-        arrays = _record(state)
-        if any(np.abs(array.numpy()).max(initial=0) >= MAX_VALUE for array in arrays.values()):
-            # Alone it would make what is learned by all of them too large to be installed.
-            raise StateError(f"a state of job {self.job_id} has a value of {MAX_VALUE} or more")
-        return arrays
+        return record_of(state)
+
+    def averaged(self, before: StateArrays, average: ArrayRecord, examples: int, nodes: int) -> StateArrays:
+        """Return the state after a round: the mean over the nodes that trained it, of each row and each branch.
+
+        What a strategy makes of integers, weighted by numbers of examples, is nearly an integer sum divided by all
+        examples. So the sums are had back exactly, in whatever order messages came, and are divided once, half to even.
+        What nobody trained stays as it was.
+
+        Parameters
+        ----------
+        before
+            State that the nodes started from.
+        average
+            Of their arrays.
+        examples
+            Of all of them.
+        nodes
+            How many they are.
+
+        Raises
+        ------
+        StateError
+            If arrays are not of this job's form or not finite, or examples too many for their sums to be exact.
+        """
+        # A strategy rounds N + 2 times on the way to a sum: all of it must stay below half a unit.
+        if not MAX_CODE * examples * (nodes + 3) < 2**52:
+            raise StateError(f"{examples} examples of {nodes} nodes are too many to be averaged exactly")
+        rows = self._mean(before.rows, average, (ROWS, ROW_WEIGHTS), examples)
+        branches = self._mean(before.branches, average, (BRANCHES, BRANCH_WEIGHTS), examples)
+        return replace(before, rows=rows, branches=branches)
+
+    def _mean(
+        self, before: npt.NDArray[np.int16], average: ArrayRecord, names: tuple[str, str], examples: int
+    ) -> npt.NDArray[np.int16]:
+        codes, weights = (average[name].numpy().astype(np.float64) for name in names)
+        if codes.shape != before.shape or weights.shape != before.shape[:1]:
+            raise StateError(
+                f"job {self.job_id} has {names[0]} {list(before.shape)}; got {list(codes.shape)} and weights "
+                f"{list(weights.shape)}"
+            )
+        sums, total = (values * examples for values in (codes, weights))
+        if not all(np.isfinite(v).all() and np.abs(v).max(initial=0) <= MAX_CODE * examples for v in (sums, total)):
+            raise StateError(f"{names[0]} of job {self.job_id} are not finite, or larger than what was averaged")
+        counts = np.rint(total).astype(np.int64).reshape(-1, *[1] * (codes.ndim - 1))
+        means = _quotient(np.rint(sums).astype(np.int64), np.maximum(counts, 1))
+        return np.where(counts > 0, means, before).astype(np.int16)
 
 
-def _record(state: LoraState) -> ArrayRecord:
-    numerator, weight = arrays_of(state)
-    return ArrayRecord({NUMERATOR: Array(numerator), WEIGHT: Array(weight)})
+def record_of(state: StateArrays) -> ArrayRecord:
+    """Return the arrays of a state."""
+    arrays = {
+        ROWS: state.rows,
+        ROW_WEIGHTS: state.row_weights,
+        BRANCHES: state.branches,
+        BRANCH_WEIGHTS: state.branch_weights,
+    }
+    return ArrayRecord({name: Array(values.astype(np.float64)) for name, values in arrays.items()})
+
+
+def _quotient(numerator: Integers, divisor: Integers) -> Integers:
+    """Divide integers, half to even."""
+    whole, rest = np.divmod(numerator, divisor)
+    up = (2 * rest > divisor) | ((2 * rest == divisor) & (whole % 2 == 1))
+    quotient: Integers = whole + up
+    return quotient

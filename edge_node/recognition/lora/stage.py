@@ -18,9 +18,9 @@ from a chip again, and training repeats to the bit (docs/adr/0028). Values are o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
+from reram_fleet.v1.types_pb2 import NEURON_LAW_RECTIFIER, NEURON_LAW_TANH, LoraShape, NeuronLaw
 from torch import Tensor
 
 from edge_node.errors import EngineError
@@ -30,13 +30,6 @@ from edge_node.recognition.training import exact
 PROJECTED_BITS, DRIVE_BITS, B_BITS, ROW_BITS, READ_BITS, BACK_BITS = 5, 7, 7, 7, 5, 12
 #: Where they saturate: multiples of their steps.
 LARGEST_CODE, LARGEST_B, LARGEST_ROW, LARGEST_READ, LARGEST_BACK = 16.0, 1.0, 2.0, 8.0, 0.125
-
-
-class Law(StrEnum):
-    """Answer of a neuron to what drives it."""
-
-    RECTIFIER = "rectifier"
-    TANH = "tanh"
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,14 @@ class Stage:
     rank: int
     neurons: int = 0
     segments: int = 1
-    law: Law = Law.RECTIFIER
+    law: NeuronLaw = NEURON_LAW_RECTIFIER
+
+    @classmethod
+    def of(cls, shape: LoraShape) -> Stage:
+        """Return the stage of a LoRA's shape."""
+        if not shape.neurons:
+            return cls(shape.rank)
+        return cls(shape.rank, shape.neurons, max(shape.segments, 1), shape.law)
 
     @property
     def features(self) -> int:
@@ -111,20 +111,21 @@ class StageSamples:
 
         B is float64 ``[N, neurons, rank]``.
         """
-        stage, flat = self.stage, self.projected.flatten(1, 2)
+        stage = self.stage
         codes = exact.on_grid(b, B_BITS, LARGEST_B)
         reach = (stage.rank * LARGEST_CODE * LARGEST_B + LARGEST_CODE) * 2.0 ** (PROJECTED_BITS + B_BITS)
-        pre = exact.matmul(flat, codes.mT, reach).view(self.drives.shape).add_(self.drives)
-        answer, slope = _LAWS[stage.law](pre)
-        means = [part.sum(dim=2) / stage.segments for part in (answer, self.projected)]
-        reads = torch.cat(means, dim=2).mul_(2.0**READ_BITS).round_().mul_(2.0**-READ_BITS)
-        return reads.clamp_(-LARGEST_READ, LARGEST_READ), slope
+        pre = exact.matmul(self.projected.flatten(1, 2), codes.mT, reach).view(self.drives.shape).add_(self.drives)
+        answer, slope = LAWS[stage.law](pre)
+        u = torch.empty(*self.drives.shape[:2], stage.width)
+        torch.sum(answer, dim=2, out=u[:, :, : stage.neurons])
+        torch.sum(self.projected, dim=2, out=u[:, :, stage.neurons :])
+        return exact.to_grid_(u.div_(stage.segments), READ_BITS, LARGEST_READ), slope
 
     def back(self, behind: Tensor, slope: Tensor) -> Tensor:
         """Return the gradient of B, float64 ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
-        at = (behind[:, :, None] * slope).mul_(2.0**BACK_BITS / self.stage.segments).round_().mul_(2.0**-BACK_BITS)
-        at = at.clamp_(-LARGEST_BACK, LARGEST_BACK).flatten(1, 2)
-        reach = at.shape[1] * LARGEST_BACK * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
+        at = (behind[:, :, None] * slope).div_(self.stage.segments)
+        at = exact.to_grid_(at, BACK_BITS, LARGEST_BACK).flatten(1, 2)
+        reach = exact.largest(at.abs().sum(dim=1)) * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
         return exact.matmul(at.mT, self.projected.flatten(1, 2), reach).double()
 
 
@@ -139,4 +140,5 @@ def _tanh(pre: Tensor) -> tuple[Tensor, Tensor]:
     return answer.float(), exact.on_grid(1 - answer.square(), BACK_BITS).float()
 
 
-_LAWS = {Law.RECTIFIER: _rectifier, Law.TANH: _tanh}
+#: Answers and slopes, by law.
+LAWS = {NEURON_LAW_RECTIFIER: _rectifier, NEURON_LAW_TANH: _tanh}

@@ -42,6 +42,12 @@ def on_grid(values: Tensor, bits: int, largest: float = math.inf) -> Tensor:
     return codes if largest == math.inf else codes.clamp_(-largest, largest)
 
 
+def to_grid_(values: Tensor, bits: int, largest: float = math.inf) -> Tensor:
+    """Do as `on_grid` in place, in the carrier that values have: scaling by a power of two and rounding are exact."""
+    values.mul_(2.0**bits).round_().mul_(2.0**-bits)
+    return values if largest == math.inf else values.clamp_(-largest, largest)
+
+
 def check_grid(**grids: tuple[Tensor, int]) -> None:
     """Refuse values, given as (values, bits), that are not float64 multiples of ``2^-bits``, with a `RoundError`."""
     for name, (values, bits) in grids.items():
@@ -81,16 +87,16 @@ def largest(values: Tensor) -> float:
 
 
 def sigmoid(logits: Tensor) -> Tensor:
-    """Return the sigmoid of logits on any grid, on that of `TABLE_BITS`."""
+    """Return the sigmoid of logits on any grid, on that of `TABLE_BITS`, in their carrier."""
     index = _steps(logits).clamp_(-_END, _END).add_(_END)
-    return _table(_sigmoid)[index.long()]
+    return _table(_sigmoid, logits.dtype)[index.int()]
 
 
 def softplus(logits: Tensor) -> Tensor:
     """Return ``log(1 + exp(x))`` of logits on any grid, on that of `TABLE_BITS`."""
     steps = _steps(logits)
     index = (-steps.abs()).clamp_(min=-_END).add_(_END)
-    return _table(_softplus)[index.long()] + steps.clamp(min=0) * 2.0**-_LOGIT_BITS
+    return _table(_softplus, logits.dtype)[index.int()] + steps.clamp(min=0) * 2.0**-_LOGIT_BITS
 
 
 def class_shares(target: Tensor, real: Tensor, own_share: float) -> Tensor:
@@ -118,40 +124,55 @@ class Adam:
     Parameters
     ----------
     start
-        What is trained, on the grid of `STATE_BITS`.
+        What is trained, on the grid of `state_bits`.
     falling
         Whether the rate falls to zero, linearly.
     gradient_bits
         Fraction bits of gradients, which are limited to ``2^(22 - gradient_bits)``.
+    state_bits, largest
+        Grid of what is trained, and where it saturates.
     """
 
     def __init__(
-        self, start: Tensor, learning_rate: float, steps: int, *, falling: bool = False, gradient_bits: int
+        self,
+        start: Tensor,
+        learning_rate: float,
+        steps: int,
+        *,
+        falling: bool = False,
+        gradient_bits: int,
+        state_bits: int = STATE_BITS,
+        largest: float = math.inf,
     ) -> None:
-        self._first = torch.zeros(start.shape, dtype=torch.float64)
-        self._second = torch.zeros(start.shape, dtype=torch.float64)
-        self._sizes = iter(_step_sizes(learning_rate, steps, falling))
-        self._scale = 2.0**gradient_bits
+        self._first, self._second, self._scratch = (torch.zeros(start.shape, dtype=torch.float64) for _ in range(3))
+        self._sizes = iter(_step_sizes(learning_rate, steps, falling, state_bits))
+        self._scale, self._unit, self._largest = 2.0**gradient_bits, 2.0**-state_bits, largest
 
     def update(self, values: Tensor, gradient: Tensor) -> Tensor:
         """Return the values after one step; the gradient is on a grid, or gets onto its own here."""
-        g = (gradient * self._scale).round_().clamp_(-_GRADIENT_LIMIT, _GRADIENT_LIMIT)
-        self._first += g - (self._first * 2.0**-_FIRST_DECAY).round_()
-        self._second += g * g - (self._second * 2.0**-_SECOND_DECAY).round_()
-        root = _whole_root(self._second).add_(1).mul_(2.0**_STEP_BITS)
-        return values - (self._first * next(self._sizes)).div_(root).round_().mul_(2.0**-STATE_BITS)
+        return self.update_(values.clone(), gradient.clone())
+
+    def update_(self, values: Tensor, gradient: Tensor, moving: Tensor | None = None) -> Tensor:
+        """Make one step in place, of what is `moving` if that is given; the gradient, float64, is used up."""
+        g, spare = gradient.mul_(self._scale).round_().clamp_(-_GRADIENT_LIMIT, _GRADIENT_LIMIT), self._scratch
+        self._first.sub_(torch.mul(self._first, 2.0**-_FIRST_DECAY, out=spare).round_()).add_(g)
+        self._second.sub_(torch.mul(self._second, 2.0**-_SECOND_DECAY, out=spare).round_()).add_(g.mul_(g))
+        root = _whole_root(self._second, spare).add_(1).mul_(2.0**_STEP_BITS)
+        step = torch.mul(self._first, next(self._sizes), out=g).div_(root).round_().mul_(self._unit)
+        values.sub_(step if moving is None else step.mul_(moving))
+        return values if self._largest == math.inf else values.clamp_(-self._largest, self._largest)
 
 
-def _whole_root(squares: Tensor) -> Tensor:
-    """Return the integer part of the root of integers below 2^52."""
-    root = squares.sqrt().round_()
-    root -= (root * root > squares).double()
+def _whole_root(squares: Tensor, out: Tensor) -> Tensor:
+    """Return the integer part of the root of integers below 2^52: `torch.sqrt` is right to one."""
+    root = torch.sqrt(squares, out=out).round_()
+    root.sub_(root * root > squares)
     next_one = root + 1
-    return root.add_((next_one * next_one <= squares).double())
+    return root.add_(next_one.mul_(next_one) <= squares)
 
 
 @cache
-def _step_sizes(learning_rate: float, steps: int, falling: bool) -> tuple[float, ...]:
+def _step_sizes(learning_rate: float, steps: int, falling: bool, state_bits: int) -> tuple[float, ...]:
     """Return Adam's step sizes with both bias corrections, for moments that are held 8 and 128 times."""
     sizes = []
     with localcontext() as context:
@@ -160,7 +181,7 @@ def _step_sizes(learning_rate: float, steps: int, falling: bool) -> tuple[float,
             first = 1 - (1 - Decimal(2) ** -_FIRST_DECAY) ** t
             second = 1 - (1 - Decimal(2) ** -_SECOND_DECAY) ** t
             rate = Decimal(learning_rate) * (steps + 1 - t if falling else steps) / steps
-            size = rate * 2 ** (STATE_BITS - _FIRST_DECAY) / first * (second * 2**_SECOND_DECAY).sqrt()
+            size = rate * 2 ** (state_bits - _FIRST_DECAY) / first * (second * 2**_SECOND_DECAY).sqrt()
             sizes.append(float(round(size * 2**_STEP_BITS)))
     check_sums(**{"steps of Adam": (_GRADIENT_LIMIT * 2**_FIRST_DECAY * max(sizes), 0)})
     return tuple(sizes)
@@ -183,10 +204,10 @@ def _softplus(x: Decimal) -> Decimal:
 
 
 @cache
-def _table(function: Callable[[Decimal], Decimal]) -> Tensor:
-    """Return a function's values at the table's logits, rounded to the grid of `TABLE_BITS`."""
+def _table(function: Callable[[Decimal], Decimal], carrier: torch.dtype) -> Tensor:
+    """Return a function's values at the table's logits, rounded to the grid of `TABLE_BITS`: below 2^24 steps."""
     with localcontext() as context:
         context.prec = 50
         logits = (Decimal(k) / 2**_LOGIT_BITS for k in range(-_END, _END + 1))
         codes = [round(2**TABLE_BITS * function(x)) for x in logits]
-    return torch.tensor(codes, dtype=torch.float64) * 2.0**-TABLE_BITS
+    return torch.tensor(codes, dtype=carrier) * 2.0**-TABLE_BITS

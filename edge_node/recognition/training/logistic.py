@@ -13,22 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from reram_fleet.wire.shared_lora import MAX_CODE, SCALE_BITS
 from torch import Tensor
 
-from edge_node.recognition.lora.stage import (
-    LARGEST_READ,
-    LARGEST_ROW,
-    READ_BITS,
-    ROW_BITS,
-    StageSamples,
-)
+from edge_node.errors import RoundError
+from edge_node.recognition.lora.stage import LARGEST_READ, LARGEST_ROW, READ_BITS, ROW_BITS, Stage, StageSamples
 from edge_node.recognition.training import exact
-from edge_node.recognition.training.exact import STATE_BITS, WEIGHT_BITS, on_grid
+from edge_node.recognition.training.exact import WEIGHT_BITS, on_grid, to_grid_
+from edge_node.recognition.training.factors import Factors
 
 #: Logits per unit of cosine.
 GAIN = 10.0
 #: Fraction bits of the closed form's logits, of errors of logits, and of gradients.
 BASE_BITS, ERROR_BITS, GRADIENT_BITS = 12, 14, 22
+#: Largest logit of the closed form: a cosine is within +-1, and so is a threshold.
+LARGEST_BASE = 2.0 * GAIN
 #: Nodes that are computed at once: what they need then stays near the processor.
 _CHUNK = 8
 #: The loss, which is only reported, is taken of logits up to this, and rounded to so many fraction bits.
@@ -47,30 +46,20 @@ class Recipe:
         Pull of trained rows towards 0: the closed form is right unless the samples insist.
     """
 
-    steps: int = 40
-    learning_rate: float = 0.02
-    own_share: float = 0.05
-    decay: float = 0.05
+    steps: int
+    learning_rate: float
+    own_share: float
+    decay: float
+
+    @classmethod
+    def of(cls, stage: Stage) -> Recipe:
+        """Return the recipe of a stage."""
+        return _STAGED if stage.neurons else _OUTPUT_ONLY
 
 
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """What is learnt, of N nodes: float64 on the grid of `STATE_BITS`.
-
-    Attributes
-    ----------
-    b
-        ``[N, neurons, rank]``.
-    rows
-        ``[N, K, width]``.
-    """
-
-    b: Tensor
-    rows: Tensor
-
-    def __getitem__(self, nodes: slice | Tensor) -> Factors:
-        """Return those of some nodes."""
-        return Factors(self.b[nodes], self.rows[nodes])
+#: Of small chips, chosen on faces of 64 columns (docs/adr/0028); of the output layer alone (docs/adr/0013).
+_STAGED = Recipe(steps=10, learning_rate=0.003, own_share=0.5, decay=0.0)
+_OUTPUT_ONLY = Recipe(steps=40, learning_rate=0.02, own_share=0.05, decay=0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,24 +82,39 @@ class AskedSamples:
 
     def __post_init__(self) -> None:
         exact.check_grid(base=(self.base.double(), BASE_BITS))
+        if exact.largest(self.base) > LARGEST_BASE:
+            raise RoundError(f"a logit of the closed form is {exact.largest(self.base)}: expected {LARGEST_BASE} at most")
 
     def __getitem__(self, nodes: slice | Tensor) -> AskedSamples:
         """Return the samples of some nodes."""
         return AskedSamples(self.reads[nodes], self.nobody[nodes], self.base[nodes])
 
+    def of_rows(self, rows: Tensor) -> AskedSamples:
+        """Return them for some rows of each node, int64 ``[N, R]``."""
+        return AskedSamples(self.reads, self.nobody, gathered(self.base, rows))
+
     def read(self, factors: Factors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return logits, ``[N, S, K]``; u, rows as they are multiplied, and slopes, which lead back to the factors."""
-        u, slope = self.reads.read(factors.b)
-        neurons = self.nobody.shape[2]
-        u[:, :, :neurons] -= self.nobody
-        u.clamp_(-LARGEST_READ, LARGEST_READ)
+        u, slope = centred_reads(self.reads, self.nobody, factors.b)
         rows = on_grid(factors.rows, ROW_BITS, LARGEST_ROW)
-        steps = u.shape[2] * LARGEST_READ * LARGEST_ROW * 2.0 ** (READ_BITS + ROW_BITS)
-        return self.base + exact.matmul(u, rows.mT, steps), u, rows, slope
+        steps = (u.shape[2] * LARGEST_READ * LARGEST_ROW + LARGEST_BASE) * 2.0 ** (READ_BITS + ROW_BITS)
+        return exact.matmul(u, rows.mT, steps).add_(self.base), u, rows, slope
 
     def logits(self, factors: Factors) -> Tensor:
         """Return logits, ``[N, S, K]``."""
         return self.read(factors)[0]
+
+
+def centred_reads(reads: StageSamples, nobody: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return u, ``[N, S, width]``, less what neurons answer to `nobody`, as `AskedSamples` has it; and slopes."""
+    u, slope = reads.read(b)
+    u[:, :, : nobody.shape[2]] -= nobody
+    return u.clamp_(-LARGEST_READ, LARGEST_READ), slope
+
+
+def gathered(values: Tensor, rows: Tensor) -> Tensor:
+    """Return ``[N, S, K]`` at some rows of each node, int64 ``[N, R]``."""
+    return values.gather(2, rows[:, None].expand(-1, values.shape[1], -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +126,9 @@ class LabelledSamples:
     asked
         With a sample left out of its own person's mean.
     target
-        1 where sample and row are of the same person, float64 ``[N, S, K]``.
+        1 where sample and row are of the same person, float32 ``[N, S, K]``.
     weight
-        float64 ``[N, S, K]``, at `WEIGHT_BITS`: for each row that the node trains, a share on the person's samples,
+        float32 ``[N, S, K]``, at `WEIGHT_BITS`: for each row that the node trains, a share on the person's samples,
         the rest on others.
     """
 
@@ -133,33 +137,40 @@ class LabelledSamples:
     weight: Tensor
 
     def __post_init__(self) -> None:
-        exact.check_grid(target=(self.target, 0), weight=(self.weight, WEIGHT_BITS))
-        loss = exact.largest(self.weight.sum(dim=(1, 2))) * 2 * _LARGEST_LOGIT
+        exact.check_grid(target=(self.target.double(), 0), weight=(self.weight.double(), WEIGHT_BITS))
+        loss = exact.largest(self.weight.double().sum(dim=(1, 2))) * 2 * _LARGEST_LOGIT
         exact.check_sums(losses=(loss, _LOSS_BITS + WEIGHT_BITS))
 
     def __getitem__(self, nodes: slice | Tensor) -> LabelledSamples:
         """Return the samples of some nodes."""
         return LabelledSamples(self.asked[nodes], self.target[nodes], self.weight[nodes])
 
-    def loss(self, factors: Factors) -> Tensor:
+    def of_rows(self, rows: Tensor) -> LabelledSamples:
+        """Return the samples with some rows of each node, int64 ``[N, R]``."""
+        return LabelledSamples(self.asked.of_rows(rows), gathered(self.target, rows), gathered(self.weight, rows))
+
+    def loss(self, logits: Tensor) -> Tensor:
         """Return the mean weighted loss of each node, float64 [N]."""
-        x = on_grid(self.asked.logits(factors), _LOSS_BITS, _LARGEST_LOGIT)
+        x, weight = on_grid(logits, _LOSS_BITS, _LARGEST_LOGIT), self.weight.double()
         losses = on_grid(exact.softplus(x) - self.target * x, _LOSS_BITS)
-        total = self.weight.sum(dim=(1, 2)).clamp(min=2.0**-WEIGHT_BITS)
-        return (losses * self.weight).sum(dim=(1, 2)) / total
+        total = weight.sum(dim=(1, 2)).clamp(min=2.0**-WEIGHT_BITS)
+        return (losses * weight).sum(dim=(1, 2)) / total
 
     def gradient(self, factors: Factors) -> Factors:
         """Return the gradient of the weighted loss, each row by its own weights."""
         logits, u, rows, slope = self.asked.read(factors)
-        error = on_grid(self.weight * (exact.sigmoid(logits) - self.target), ERROR_BITS)
+        error = to_grid_(exact.sigmoid(logits).sub_(self.target).mul_(self.weight), ERROR_BITS)
         return led_back(self.asked.reads, error, u, rows, slope)
 
 
 def led_back(reads: StageSamples, error: Tensor, u: Tensor, rows: Tensor, slope: Tensor) -> Factors:
     """Return the gradient of the factors from that of logits, ``[N, S, K]`` at `ERROR_BITS`; the rest as of `read`."""
-    of_row = exact.largest(error.abs().sum(dim=1)) * LARGEST_READ * 2.0 ** (ERROR_BITS + READ_BITS)
-    of_sample = exact.largest(error.abs().sum(dim=2)) * LARGEST_ROW * 2.0 ** (ERROR_BITS + ROW_BITS)
+    size = error.abs()
+    of_row = exact.largest(size.sum(dim=1)) * LARGEST_READ * 2.0 ** (ERROR_BITS + READ_BITS)
     for_rows = exact.matmul(error.mT, u, of_row).double()
+    if not slope.shape[3]:
+        return Factors(torch.zeros(len(rows), 0, reads.stage.rank, dtype=torch.float64), for_rows)
+    of_sample = exact.largest(size.sum(dim=2)) * LARGEST_ROW * 2.0 ** (ERROR_BITS + ROW_BITS)
     behind = exact.matmul(error, rows[:, :, : slope.shape[3]], of_sample)
     return Factors(reads.back(behind, slope), for_rows)
 
@@ -167,42 +178,50 @@ def led_back(reads: StageSamples, error: Tensor, u: Tensor, rows: Tensor, slope:
 def train(recipe: Recipe, start: Factors, samples: LabelledSamples, trained: Tensor) -> Factors:
     """Train on each node, full batch; rows not `trained`, bool [N, K], stay as they are, and B where none is.
 
-    The same integers for a node alone and in any batch, however long its padding.
+    The same integers for a node alone and in any batch, however long its padding. Weights of rows that are not trained
+    are 0.
     """
-    parts = [
-        _trained(recipe, start[nodes], samples[nodes], trained[nodes]) for nodes in chunks(len(trained))
-    ]
-    return Factors(torch.cat([part.b for part in parts]), torch.cat([part.rows for part in parts]))
+    return Factors.joined(
+        [_trained(recipe, start[nodes], samples[nodes], trained[nodes]) for nodes in chunks(len(trained))]
+    )
 
 
 def _trained(recipe: Recipe, start: Factors, samples: LabelledSamples, trained: Tensor) -> Factors:
     mover = Mover(start, recipe.learning_rate, recipe.steps)
-    anybody = trained.any(dim=1)
+    pulled = trained[:, :, None] * recipe.decay
+    # Where every weight is 0 nothing has a gradient, and stays as it is.
     for _ in range(recipe.steps):
         found = samples.gradient(mover.now)
-        # The pull is rounded before it is added: an addition of what is not exact could be fused, or not.
-        pull = on_grid(recipe.decay * mover.now.rows, GRADIENT_BITS)
-        mover.step(Factors(found.b, found.rows + pull), anybody, trained)
+        if recipe.decay:
+            # The pull is rounded before it is added: an addition of what is not exact could be fused, or not.
+            found.rows.add_(on_grid(pulled * mover.now.rows, GRADIENT_BITS))
+        mover.step(found)
     return mover.now
 
 
 class Mover:
-    """Adam on the factors of some nodes, which moves only some of their rows."""
+    """Adam on the factors of some nodes."""
 
     def __init__(self, start: Factors, learning_rate: float, steps: int) -> None:
-        self.now = Factors(on_grid(start.b, STATE_BITS), on_grid(start.rows, STATE_BITS))
-        self._adams = tuple(
-            exact.Adam(values, learning_rate, steps, falling=True, gradient_bits=GRADIENT_BITS)
+        self.now = Factors(on_grid(start.b, SCALE_BITS), on_grid(start.rows, SCALE_BITS))
+        self._for_b, self._for_rows = (
+            exact.Adam(
+                values,
+                learning_rate,
+                steps,
+                falling=True,
+                gradient_bits=GRADIENT_BITS,
+                state_bits=SCALE_BITS,
+                largest=MAX_CODE * 2.0**-SCALE_BITS,
+            )
             for values in (self.now.b, self.now.rows)
         )
 
-    def step(self, gradient: Factors, nodes: Tensor, rows: Tensor) -> None:
-        """Move B of some nodes, bool [N], and some rows, bool [N, K]."""
-        for_b, for_rows = self._adams
-        b, moved = for_b.update(self.now.b, gradient.b), for_rows.update(self.now.rows, gradient.rows)
-        self.now = Factors(
-            torch.where(nodes[:, None, None], b, self.now.b), torch.where(rows[:, :, None], moved, self.now.rows)
-        )
+    def step(self, gradient: Factors, nodes: Tensor | None = None, rows: Tensor | None = None) -> None:
+        """Move B, and rows: of some nodes, bool [N], and some rows, bool [N, K], if they are given."""
+        if gradient.b.numel():
+            self._for_b.update_(self.now.b, gradient.b, None if nodes is None else nodes[:, None, None])
+        self._for_rows.update_(self.now.rows, gradient.rows, None if rows is None else rows[:, :, None])
 
 
 def chunks(nodes: int) -> Iterator[slice]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from edge_node.recognition.training.exact import on_grid
+from edge_node.recognition.training.factors import Factors
 from edge_node.recognition.training.logistic import (
     ERROR_BITS,
     GRADIENT_BITS,
     AskedSamples,
-    Factors,
     LabelledSamples,
     Mover,
     chunks,
@@ -47,18 +47,19 @@ def unlearn(
     repaired
         bool [N, K]: remaining rows that this node can score; the others stay as they are.
     """
-    parts = [
-        _repaired(start[some], retained[some], hidden[some], present[some], repaired[some])
-        for some in chunks(len(present))
-    ]
-    return Factors(torch.cat([part.b for part in parts]), torch.cat([part.rows for part in parts]))
+    return Factors.joined(
+        [
+            _repaired(start[some], retained[some], hidden[some], present[some], repaired[some])
+            for some in chunks(len(present))
+        ]
+    )
 
 
 def _repaired(
     start: Factors, retained: LabelledSamples, hidden: AskedSamples, present: Tensor, repaired: Tensor
 ) -> Factors:
     mover = Mover(start, LEARNING_RATE, STEPS)
-    came = mover.now
+    came = Factors(mover.now.b.clone(), mover.now.rows.clone())
     share = on_grid(FORGET_WEIGHT * present.double() / present.sum(dim=1, keepdim=True).clamp(min=1), ERROR_BITS)
     moved, anybody = torch.zeros_like(repaired), torch.zeros(len(present), dtype=torch.bool)
     for _ in range(STEPS):
@@ -67,7 +68,7 @@ def _repaired(
         # A row on which nothing forgotten stands out needs no repair: training it on would only move it.
         mask = repaired & above.any(dim=1)
         moved, anybody = moved | mask, anybody | mask.any(dim=1)
-        down, keep = led_back(hidden.reads, above * share[:, :, None], u, rows, slope), retained.gradient(mover.now)
+        down, keep = led_back(hidden.reads, (above * share[:, :, None]).float(), u, rows, slope), retained.gradient(mover.now)
         anchor = [
             on_grid(ANCHOR * (now - then), GRADIENT_BITS)
             for now, then in ((mover.now.b, came.b), (mover.now.rows, came.rows))

@@ -1,33 +1,45 @@
-"""B factor of the LoRA: floats in the sealed state of a learning job, integers once installed."""
+"""LoRA between a learning job's sealed state and a revision: the same integers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.lora_states import StateArrays
+from reram_fleet.wire.shared_lora import joined, shape_defect
 
 from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.work import Part
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 from fleet.learning.errors import StateError
-from fleet.learning.sealed_states import arrays_of, seal_state, state_of
+from fleet.learning.sealed_states import seal_state
 from fleet.store.rows import LearningJobRow
 
 
-def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None) -> types.LoraState:
-    """Return the state from which a job starts: rows that exist, zeros for new people.
+def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None) -> StateArrays:
+    """Return the state from which a job starts: rows and branches that exist, zeros for new people.
 
-    `numerator` is float32 [tags, rank], `weight` is ones [tags].
+    Without neurons there is no branch; with them there is one at least. Who has no row yet reads the first.
     """
-    rows = {row.subject_tag: row.codes for row in known.rows} if known is not None else {}
-    factor = np.zeros((len(tags), shape.rank), np.float32)
+    start = StateArrays.empty(tags, shape)
+    # What an earlier version of the fleet learnt in another form is no start.
+    lora = known if known is not None and known.shape == shape else types.SharedLora()
+    rows = {row.subject_tag: row for row in lora.rows}
     for index, tag in enumerate(tags):
         if tag in rows:
-            factor[index] = np.asarray(rows[tag], np.float64) * 2.0**-shape.scale_bits
-    return state_of(tags, factor, np.ones(len(tags), np.float32))
+            start.rows[index] = rows[tag].codes
+    if not lora.branches:
+        return start
+    read = [list(branch.codes) for branch in lora.branches]
+    return replace(
+        start,
+        branches=np.asarray(read, np.int16).reshape(len(read), shape.neurons, shape.rank),
+        branch_weights=np.ones(len(read), np.uint8),
+        row_branches=tuple(rows[tag].branch if tag in rows else 0 for tag in tags),
+    )
 
 
 class JobQueue(Part):
@@ -66,27 +78,14 @@ class JobQueue(Part):
         )
 
 
-def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
-    """Return B, float64 [tags, rank], of a state; raises as `arrays_of`."""
-    numerator, weight = arrays_of(state)
-    return numerator.astype(np.float64) / weight.astype(np.float64)[:, None]
-
-
-def quantise(state: types.LoraState, shape: types.LoraShape) -> types.SharedLora:
-    """Return the installable LoRA: rows of int32 codes at 2^-scale_bits, sorted by tag.
-
-    Raises `StateError` also if a value does not fit int32 at this scale.
-    """
-    codes = np.rint(factor_of(state) * 2.0**shape.scale_bits)
-    if codes.size and np.abs(codes).max() >= 2**31:
-        raise StateError(f"a LoRA weight exceeds int32 at 2^-{shape.scale_bits}")
-    rows = [
-        types.LoraRow(subject_tag=tag, codes=row)
-        for tag, row in sorted(zip(state.subject_tags, codes.astype(np.int64).tolist(), strict=True))
-    ]
-    return types.SharedLora(shape=shape, rows=rows)
-
-
-def without(lora: types.SharedLora, tags: Collection[str]) -> types.SharedLora:
-    """Return a LoRA without the rows of some people."""
-    return types.SharedLora(shape=lora.shape, rows=[row for row in lora.rows if row.subject_tag not in tags])
+def installable(state: StateArrays, shape: types.LoraShape) -> types.SharedLora:
+    """Return the LoRA of a state: its rows, by tag, and the branches that they read; `StateError` if it does not fit."""
+    parts = zip(state.tags, state.rows.tolist(), state.row_branches, strict=True)
+    lora = types.SharedLora(
+        rows=[types.LoraRow(subject_tag=tag, codes=codes, branch=branch) for tag, codes, branch in parts],
+        branches=[types.LoraBranch(codes=codes) for codes in state.branches.reshape(len(state.branches), -1).tolist()],
+    )
+    found = joined(shape, [lora])
+    if defect := shape_defect(found):
+        raise StateError(f"what was learned does not fit this fleet's LoRA: {defect}")
+    return found

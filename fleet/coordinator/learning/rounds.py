@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from reram_fleet.crypto.sealing import SealError, job_key_purpose
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.wire.shared_lora import SCALE_BITS
 
 from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.learning.cohort_jobs import CohortJobs
-from fleet.coordinator.learning.lora_state import quantise
+from fleet.coordinator.learning.lora_state import installable
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.coordinator.work import Part, Work
@@ -95,7 +94,6 @@ class Rounds(Part):
             sealed_state=job.sealed_state,
             job_key=self._env.secrets.get(job_key_id(job_id)),
             round_timeout_s=ROUND_TIMEOUT_S,
-            scale_bits=SCALE_BITS if in_cohort else 0,
         )
 
     def begin_round(self, job_id: str, attempt: int, round_number: int) -> wire.BeginRoundResponse:
@@ -171,7 +169,7 @@ class Rounds(Part):
                 raise ConflictError(f"job {job_id} has no state to finish with")
             key = self._env.secrets.get(job_key_id(job_id))
             try:
-                lora = quantise(open_state(job_id, key, job.sealed_state), self._revisions.shape())
+                lora = installable(open_state(job_id, key, job.sealed_state), self._revisions.shape())
             except StateError as unusable:
                 # No other attempt: it would go on from this very state, and end here again.
                 self._tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")

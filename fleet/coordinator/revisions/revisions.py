@@ -11,10 +11,9 @@ import numpy as np
 from reram_fleet.crypto.digests import revision_digest
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.wire.shared_lora import lora_shape
+from reram_fleet.wire.shared_lora import lora_shape, without
 
 from fleet.coordinator.at_rest import seal_anew, unseal
-from fleet.coordinator.learning.lora_state import without
 from fleet.coordinator.revisions.canaries import LIVE, CanarySecret
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
@@ -80,14 +79,12 @@ class Revisions(Part):
         return [sums[tag] for tag in sorted(sums)]
 
     def shape(self) -> types.LoraShape:
-        """Return the shape of the fleet's LoRA: that of the newest revision, or a new one."""
+        """Return the shape of the fleet's LoRA, which follows from its task and its name."""
         content = self.latest_content()
-        if content.shared_lora.rows:
-            return content.shared_lora.shape
         seed = hashlib.sha256(f"reram-fleet/lora-a/{self._env.fleet_id}".encode()).digest()
         features = len(content.subjects[0].code_sum)
         # 63 bits: generators take signed seeds.
-        return lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
+        return lora_shape(features, int.from_bytes(seed[:8], "big") >> 1, self._env.settings.codes.stage)
 
     def refresh(self) -> int | None:
         """Build the next revision if people or the log have changed since the newest; keep its LoRA.
