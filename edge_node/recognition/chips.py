@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from reram_fleet.code_ranges import LoraStage
 from torch import Tensor
 
 from edge_node.backbones import Backbone
-from edge_node.tasks import RecognitionTask
+from edge_node.tasks import RecognitionTask, StagedTask
 from hwmodel import Crossbar, EnergyLedger, Phase, Preset, age_step_s, relaxation_named
 
 
@@ -113,6 +114,11 @@ class Chips:
     def age_s(self) -> float:
         """Age of the cells that chips read by now; see `hwmodel.age_step_s`."""
         return age_step_s(self._relaxation, self._age_s())
+
+    @property
+    def stage(self) -> LoraStage | None:
+        """Stage of the task's small chip, if it is one."""
+        return self._task.stage if isinstance(self._task, StagedTask) else None
 
     def chunks(self, nodes: Sequence[int]) -> list[Sequence[int]]:
         """Return nodes in parts that may be in memory at once."""

@@ -15,6 +15,7 @@ import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
+    LoraShape,
     SubjectAdapter,
 )
 from reram_fleet.wire.shared_lora import lora_shape
@@ -22,14 +23,15 @@ from torch import Tensor
 
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
-from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
+from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
 from edge_node.recognition.chips import Chips, PublicSamples
 from edge_node.recognition.first_reads import FirstReads, add_saved
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
-from edge_node.recognition.lora.output_layer import project
+from edge_node.recognition.lora.output_layer import nobody, read_public, read_samples
+from edge_node.recognition.lora.stage import Stage
 from edge_node.recognition.score_calibration import ScoreCalibration
-from edge_node.recognition.training import logistic, neggrad
-from edge_node.recognition.training.logistic import GAIN
+from edge_node.recognition.training import neggrad
+from edge_node.recognition.training.logistic import GAIN, Recipe, learnt_logits
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.recognition.whitening import ChipWhitening, Whitened
 from edge_node.tasks import RecognitionTask
@@ -207,10 +209,11 @@ class Engine(RecognitionEngine):
             LayerSpec.of_reads(f"{number} {reads.layer}", reads, public, node)
             for number, reads in enumerate(self._public_reads, start=1)
         ]
-        shape = bank.lora_shape or lora_shape(self.features, a_seed=0)
+        shape = bank.lora_shape or lora_shape(self.features, a_seed=0, stage=self._chips.stage)
+        stage = Stage.of(shape)
         people = max(1, len(bank.tags))
         output = LayerSpec(
-            name="output", inputs=self.features, outputs=people, uses=1, digital=True, lora_rank=shape.rank
+            name="output", inputs=self.features, outputs=people, uses=1, digital=True, lora_rank=stage.width
         )
         return NetworkSpec(
             name="recognition",
@@ -220,8 +223,8 @@ class Engine(RecognitionEngine):
             density=Density(source="spikes of the public samples"),
             lora=Lora(alpha=shape.alpha, source="shared LoRA of the fleet"),
             training=TrainingFacts(
-                full_steps=logistic.STEPS,
-                lora_steps=logistic.STEPS,
+                full_steps=Recipe.of(stage).steps,
+                lora_steps=Recipe.of(stage).steps,
                 batch=public,
                 source="a round of `train.lora`: public samples; all weights are given as many steps",
             ),
@@ -303,7 +306,9 @@ class Engine(RecognitionEngine):
                 cosine[place, :, [k for k, tag in enumerate(tags[place]) if tag != claimed]] = -torch.inf
             score[place] = cosine[place]
             if (shape := bank.lora_shape) is not None:
-                score[place, :, known] += project(shape, chip.unit(samples)) @ bank.lora_rows().mT / GAIN
+                reads, quiet = read_samples(shape, chip, samples), nobody(read_public(shape, chip))
+                for who, factors in bank.lora_parts():
+                    score[place][:, who] += learnt_logits(reads, quiet, factors)[0].double() / GAIN
         fused = score.clone()
         threshold = self._calibration.accept_threshold[list(nodes)]
         for head, members in self._head_groups(nodes):
@@ -363,32 +368,49 @@ class Engine(RecognitionEngine):
         spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
         spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
         if (shape := bank.lora_shape) is not None:
-            spent += cost.lora_forward(
-                self._preset, inputs=self.features, outputs=rows, rank=shape.rank, samples=samples
-            )
+            spent += self._lora_use(shape, rows, samples)
         if (head := bank.head) is not None:
             columns = len(head.tags) if claimed is None else int(claimed in head.tags)
             spent += cost.digital_macs(self._preset, samples * columns * self.features, cost.Precision.FP32)
             spent += cost.sram_read(self._preset, columns * self.features * BYTES_PER_CODE)
         self.ledger.charge(phase, spent, node)
 
+    def _lora_use(self, shape: LoraShape, rows: int, samples: int) -> Cost:
+        """Return what it takes to read samples with a LoRA; its codes are fetched once."""
+        stage, bytes_each = Stage.of(shape), BYTES_PER_LORA_CODE
+        if not stage.neurons:
+            return cost.lora_forward(
+                self._preset,
+                inputs=self.features,
+                outputs=rows,
+                rank=stage.rank,
+                samples=samples,
+                bytes_per_parameter=bytes_each,
+            )
+        # A x is among the captured codes.
+        branch, reader = stage.neurons * stage.rank, rows * stage.width
+        spent = cost.digital_macs(self._preset, samples * (stage.segments * branch + reader), cost.Precision.FP32)
+        return spent + cost.sram_read(self._preset, (branch + reader) * bytes_each)
+
     def _charge_round(self, request: RoundRequest, samples: int) -> None:
         ticket, preset = request.ticket, self._preset
-        steps = {LEARNING_KIND_TRAIN_LORA: logistic.STEPS, LEARNING_KIND_UNLEARN_LORA: neggrad.STEPS}
-        rows, rank = len(ticket.subject_tags), ticket.lora.rank
+        stage, rows = Stage.of(ticket.lora), len(ticket.subject_tags)
+        steps = {LEARNING_KIND_TRAIN_LORA: Recipe.of(stage).steps, LEARNING_KIND_UNLEARN_LORA: neggrad.STEPS}
         macs = samples * (self._calibration.whitening.macs_per_vector + rows * self.features)
         spent = cost.digital_macs(preset, macs, cost.Precision.FP32)
-        spent += cost.lora_forward(preset, inputs=self.features, outputs=rows, rank=rank, samples=samples)
-        # A is frozen and A z is computed once, above: a step sees only the rank numbers of each sample.
-        step = cost.lora_training_step(
-            preset,
-            inputs=0,
-            outputs=rows,
-            rank=rank,
-            samples=samples,
-            train_a=False,
-            accesses_per_parameter=cost.ADAM_ACCESSES,
-        )
+        spent += self._lora_use(ticket.lora, rows, samples)
+        # A is frozen: a step sees only A x of each sample. Rows, and B by segments; what flows back passes the rows.
+        step = cost.digital_macs(preset, samples * rows * stage.neurons, cost.Precision.FP32)
+        for outputs, width, uses in ((rows, stage.width, samples), (stage.neurons, stage.rank, samples * stage.segments)):
+            step += cost.lora_training_step(
+                preset,
+                inputs=0,
+                outputs=outputs,
+                rank=width,
+                samples=uses,
+                train_a=False,
+                accesses_per_parameter=cost.ADAM_ACCESSES,
+            )
         spent += step * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)
 

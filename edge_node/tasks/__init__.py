@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from reram_fleet import tasks
+from reram_fleet.code_ranges import LoraStage
 from reram_fleet.tasks import TaskPluginError
 
 from edge_node.errors import TaskError
@@ -122,6 +123,15 @@ class SharedPreparation(Protocol):
 
     def prepare(self, progress: Callable[[int, int], None]) -> None:
         """Make it, unless it was made before; `progress` is told the steps done and in all, after each."""
+
+
+@runtime_checkable
+class StagedTask(Protocol):
+    """Part of a recognition task whose chip is small: codes of its samples are what a stage's LoRA acts on."""
+
+    @property
+    def stage(self) -> LoraStage:
+        """Of its code range."""
 
 
 @runtime_checkable

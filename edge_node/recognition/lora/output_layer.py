@@ -1,4 +1,4 @@
-"""LoRA branch of the output layer: ``alpha / rank * B (A z)`` on whitened unit vectors z."""
+"""Samples as a LoRA reads them: of a stage its codes, of the output layer alone ``A z`` of whitened unit vectors z."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from reram_fleet.v1.types_pb2 import LoraShape
 from torch import Tensor
 
 from edge_node.backbones.random_signs import keyed_signs
-from edge_node.recognition.whitening import ChipWhitening
+from edge_node.recognition.lora.stage import READ_BITS, Stage, StageSamples
+from edge_node.recognition.training import exact
+from edge_node.recognition.whitening import ChipWhitening, Whitened
 from hwmodel.streams import keyed_seed
 
 
@@ -31,6 +33,32 @@ def frozen_factor(a_seed: int, layer: str, rank: int, inputs: int) -> Tensor:
     """
     signs = frozen_a(keyed_seed(a_seed, "lora.a.layer", layer), rank, inputs)
     return signs * float(torch.tensor(1.0 / math.sqrt(inputs), dtype=torch.float32))
+
+
+def read_samples(shape: LoraShape, chip: ChipWhitening, samples: Whitened) -> StageSamples:
+    """Return samples of one chip as they are read, with a node axis of 1."""
+    stage = Stage.of(shape)
+    if stage.neurons:
+        return stage.samples(samples.codes[None])
+    projected = project(shape, chip.unit(samples))[None, :, None]
+    return StageSamples.of(stage, projected, projected[..., :0])
+
+
+def read_public(shape: LoraShape, chip: ChipWhitening) -> StageSamples:
+    """Return a chip's public samples as they are read, with a node axis of 1."""
+    stage = Stage.of(shape)
+    if stage.neurons:
+        return stage.samples(chip.codes[None])
+    projected = project_public(shape, chip)[None, :, None]
+    return StageSamples.of(stage, projected, projected[..., :0])
+
+
+def nobody(public: StageSamples) -> Tensor:
+    """Return what neurons answer to public people on average without B, float32 ``[N, 1, neurons]``, on their grid."""
+    stage = public.stage
+    without_b = torch.zeros(len(public.drives), stage.neurons, stage.rank, dtype=torch.float64)
+    answers = public.read(without_b)[0][:, :, : stage.neurons]
+    return exact.on_grid(answers.double().sum(dim=1, keepdim=True) / answers.shape[1], READ_BITS).float()
 
 
 def project(shape: LoraShape, unit: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batch of nodes in one learning round, and how B treats their samples."""
+"""Batch of nodes in one learning round, and how what is learnt treats their samples."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_node.recognition.training import logistic, neggrad
-from edge_node.recognition.training.logistic import LabelledSamples
+from edge_node.recognition.lora.stage import StageSamples
+from edge_node.recognition.training import neggrad
+from edge_node.recognition.training.factors import Factors
+from edge_node.recognition.training.logistic import AskedSamples, LabelledSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,18 +20,20 @@ class PreparedNode:
     """One node's round as tensors, on the grids of `LabelledSamples`; K rows in the ticket's order.
 
     Of the samples, the `public` ones come first. `known` rows are of people with samples here, `scored` ones of people
-    who are enrolled and not forgotten.
+    who are enrolled and not forgotten. `branches` are float64 [G, neurons, rank], and `rows` [K, width].
     """
 
-    b: Tensor
-    projected: Tensor
+    branches: Tensor
+    rows: Tensor
+    reads: StageSamples
+    nobody: Tensor
     base: Tensor
     target: Tensor
     weight: Tensor
     known: Tensor
     scored: Tensor
     public: int
-    forget_projected: Tensor
+    forget_reads: StageSamples
     forget_base: Tensor
 
 
@@ -47,8 +51,8 @@ class NodeBatch:
         bool [N, S], [N, H]: which samples, and which forgotten samples, are no padding.
     scored
         bool [N, K].
-    forget_projected, forget_base
-        Forgotten samples: u, [N, H, rank], and logits of the closed form, [N, H, K].
+    forget
+        Forgotten samples, with the same columns.
     """
 
     samples: LabelledSamples
@@ -56,39 +60,39 @@ class NodeBatch:
     real: Tensor
     hidden: Tensor
     scored: Tensor
-    forget_projected: Tensor
-    forget_base: Tensor
+    forget: AskedSamples
 
     @classmethod
     def of(cls, nodes: Sequence[PreparedNode]) -> NodeBatch:
         """Return the batch of some nodes; raises as `LabelledSamples`."""
+        nobody = torch.cat([n.nobody for n in nodes])
         return cls(
             LabelledSamples(
-                _stack([n.projected for n in nodes]),
-                _stack([n.base for n in nodes]),
+                AskedSamples(_stack_reads([n.reads for n in nodes]), nobody, _stack([n.base for n in nodes])),
                 _stack([n.target for n in nodes]),
                 _stack([n.weight for n in nodes]),
             ),
             nodes[0].public,
-            _stack([torch.ones(len(n.projected), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
-            _stack([torch.ones(len(n.forget_projected), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
+            _stack([torch.ones(len(n.base), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
+            _stack([torch.ones(len(n.forget_base), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
             torch.stack([n.scored for n in nodes]),
-            _stack([n.forget_projected for n in nodes]),
-            _stack([n.forget_base for n in nodes]),
+            AskedSamples(
+                _stack_reads([n.forget_reads for n in nodes]), nobody, _stack([n.forget_base for n in nodes])
+            ),
         )
 
-    def quality(self, b: Tensor) -> list[dict[str, float]]:
-        """Return how B, [N, K, rank], treats each node's samples; only rows that it can score take part.
+    def quality(self, logits: Tensor, hidden_logits: Tensor) -> list[dict[str, float]]:
+        """Return how what is learnt treats each node's samples; only rows that it can score take part.
 
         Rates of what not every node has are left out where there is none. So what a repair is judged by comes as
         counts and sums divided by the node's number of examples: the mean over nodes, which is weighted by that
         number, then has the totals' proportions, also when few nodes hold such samples.
         """
         samples, public = self.samples, self.public
-        exact, _ = self._best(samples.base[:, :public])
-        best, rows = self._best(logistic.logits(b, samples.projected, samples.base))
-        hidden_exact, _ = self._best(self.forget_base)
-        hidden_best, _ = self._best(logistic.logits(b, self.forget_projected, self.forget_base))
+        exact, _ = self._best(samples.asked.base[:, :public])
+        best, rows = self._best(logits)
+        hidden_exact, _ = self._best(self.forget.base)
+        hidden_best, _ = self._best(hidden_logits)
         anybody = self.scored.any(dim=1)
         accepted, own, hidden = best >= 0, self.real[:, public:], self.hidden & anybody[:, None]
         right = functional.pad(samples.target, (0, 1)).gather(2, rows[:, :, None])[:, public:, 0].bool() & own
@@ -125,19 +129,23 @@ class NodeBatch:
         best = found.max(dim=2)
         return best.values, best.indices
 
-    def of_rows(self, rows: Tensor) -> LabelledSamples:
-        """Return the samples with some rows of each node, int64 [N, R]."""
-        some = rows[:, None].expand(-1, self.samples.base.shape[1], -1)
-        samples = self.samples
-        return LabelledSamples(
-            samples.projected,
-            samples.base.gather(2, some),
-            samples.target.gather(2, some),
-            samples.weight.gather(2, some),
-        )
+
+def logits(asked: AskedSamples, branches: Tensor, rows: Tensor, row_branches: Sequence[int]) -> Tensor:
+    """Return logits, ``[N, S, K]``, of rows that read several branches, float64 ``[N, G, neurons, rank]``."""
+    found = asked.base.clone()
+    for branch in sorted(set(row_branches)):
+        who = torch.tensor([k for k, read in enumerate(row_branches) if read == branch])
+        mine = AskedSamples(asked.reads, asked.nobody, asked.base[:, :, who])
+        found[:, :, who] = mine.logits(Factors(branches[:, branch], rows[:, who])).float()
+    return found
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
     """Stack [S_n, ...] tensors along a node axis, padded with zeros to the longest."""
     longest = max(len(t) for t in tensors)
-    return torch.stack([functional.pad(t, (0, 0, 0, longest - len(t))) for t in tensors])
+    return torch.stack([functional.pad(t, (0, 0) * (t.ndim - 1) + (0, longest - len(t))) for t in tensors])
+
+
+def _stack_reads(nodes: Sequence[StageSamples]) -> StageSamples:
+    projected, drives = (_stack([part[0] for part in parts]) for parts in zip(*((n.projected, n.drives) for n in nodes), strict=True))
+    return StageSamples(nodes[0].stage, projected, drives)

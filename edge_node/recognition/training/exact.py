@@ -166,9 +166,9 @@ class Adam:
 def _whole_root(squares: Tensor, out: Tensor) -> Tensor:
     """Return the integer part of the root of integers below 2^52: `torch.sqrt` is right to one."""
     root = torch.sqrt(squares, out=out).round_()
-    root.sub_(root * root > squares)
+    root.sub_((root * root > squares).double())
     next_one = root + 1
-    return root.add_(next_one.mul_(next_one) <= squares)
+    return root.add_((next_one.mul_(next_one) <= squares).double())
 
 
 @cache

@@ -105,6 +105,12 @@ class AskedSamples:
         return self.read(factors)[0]
 
 
+def learnt_logits(reads: StageSamples, nobody: Tensor, factors: Factors) -> Tensor:
+    """Return what a LoRA adds to the logits of the closed form, ``[N, S, K]``; arguments as of `AskedSamples`."""
+    base = torch.zeros(*reads.drives.shape[:2], factors.rows.shape[1])
+    return AskedSamples(reads, nobody, base).logits(factors)
+
+
 def centred_reads(reads: StageSamples, nobody: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return u, ``[N, S, width]``, less what neurons answer to `nobody`, as `AskedSamples` has it; and slopes."""
     u, slope = reads.read(b)
