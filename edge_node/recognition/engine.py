@@ -401,7 +401,10 @@ class Engine(RecognitionEngine):
         spent += self._lora_use(ticket.lora, rows, samples)
         # A is frozen: a step sees only A x of each sample. Rows, and B by segments; what flows back passes the rows.
         step = cost.digital_macs(preset, samples * rows * stage.neurons, cost.Precision.FP32)
-        for outputs, width, uses in ((rows, stage.width, samples), (stage.neurons, stage.rank, samples * stage.segments)):
+        for outputs, width, uses in (
+            (rows, stage.width, samples),
+            (stage.neurons, stage.rank, samples * stage.segments),
+        ):
             step += cost.lora_training_step(
                 preset,
                 inputs=0,

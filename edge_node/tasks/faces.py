@@ -13,8 +13,12 @@ from functools import cache
 from typing import Self
 
 import numpy as np
+from reram_fleet.code_ranges import FACES_64 as FACES_64_CODES
+from reram_fleet.code_ranges import LoraStage
 
-from edge_node.backbones.filters import FINE, FilterBank, FilterLayout
+from edge_node.backbones import Backbone
+from edge_node.backbones.filters import COARSE, FINE, FilterBank, FilterLayout
+from edge_node.backbones.small_layer import SmallLayer
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
 from edge_node.tasks.data_folder import DATA_VARIABLE, data_source
@@ -99,7 +103,7 @@ class FacesTask:
         """Return all photos of the public people: nobody is tested on them."""
         return {name: (*p.train, *p.test) for name, p in self._load(self.split.public).items()}
 
-    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> FilterBank:
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
         """Program the Gabor filters into every node's crossbars."""
         return FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
 
@@ -114,5 +118,27 @@ class FacesTask:
         return people
 
 
+@dataclass(frozen=True)
+class SmallFacesTask(FacesTask):
+    """The same people on chips whose last layer has 64 columns: there a LoRA is worth having (docs/adr/0028)."""
+
+    layout: FilterLayout = COARSE
+    name: str = field(default="faces-64", init=False)
+
+    @property
+    def stage(self) -> LoraStage:
+        """What the codes are of."""
+        stage = FACES_64_CODES.stage
+        assert stage is not None
+        return stage
+
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
+        """Program the Gabor filters and the small layer into every node's crossbars, and centre on public photos."""
+        public = [photo for _, photos in sorted(self.public_samples().items()) for photo in photos]
+        front = FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
+        return SmallLayer.program(front, self.stage, public, preset, fleet_seed, node_ids, ledger)
+
+
 #: The split of the demo.
 FACES = FacesTask.of(1)
+FACES_64 = SmallFacesTask.of(1)

@@ -58,7 +58,7 @@ class RoundOutcome:
     round_number: int
     #: Nodes whose replies were used, sorted.
     node_ids: tuple[str, ...]
-    #: State that they started from, and what they computed on in all: their averages are to be taken as `StateCodec` does.
+    #: State that they started from, and on how many examples they computed in all: for `StateCodec.averaged`.
     before: StateArrays
     examples: int
     #: Averages over these nodes, weighted by their numbers of examples.

@@ -76,9 +76,7 @@ class NodeBatch:
             _stack([torch.ones(len(n.base), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
             _stack([torch.ones(len(n.forget_base), 1, dtype=torch.bool) for n in nodes])[:, :, 0],
             torch.stack([n.scored for n in nodes]),
-            AskedSamples(
-                _stack_reads([n.forget_reads for n in nodes]), nobody, _stack([n.forget_base for n in nodes])
-            ),
+            AskedSamples(_stack_reads([n.forget_reads for n in nodes]), nobody, _stack([n.forget_base for n in nodes])),
         )
 
     def quality(self, logits: Tensor, hidden_logits: Tensor) -> list[dict[str, float]]:
@@ -147,5 +145,7 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _stack_reads(nodes: Sequence[StageSamples]) -> StageSamples:
-    projected, drives = (_stack([part[0] for part in parts]) for parts in zip(*((n.projected, n.drives) for n in nodes), strict=True))
+    projected, drives = (
+        _stack([part[0] for part in parts]) for parts in zip(*((n.projected, n.drives) for n in nodes), strict=True)
+    )
     return StageSamples(nodes[0].stage, projected, drives)

@@ -83,7 +83,9 @@ class AskedSamples:
     def __post_init__(self) -> None:
         exact.check_grid(base=(self.base.double(), BASE_BITS))
         if exact.largest(self.base) > LARGEST_BASE:
-            raise RoundError(f"a logit of the closed form is {exact.largest(self.base)}: expected {LARGEST_BASE} at most")
+            raise RoundError(
+                f"a logit of the closed form is {exact.largest(self.base)}: expected {LARGEST_BASE} at most"
+            )
 
     def __getitem__(self, nodes: slice | Tensor) -> AskedSamples:
         """Return the samples of some nodes."""

@@ -68,7 +68,10 @@ def _repaired(
         # A row on which nothing forgotten stands out needs no repair: training it on would only move it.
         mask = repaired & above.any(dim=1)
         moved, anybody = moved | mask, anybody | mask.any(dim=1)
-        down, keep = led_back(hidden.reads, (above * share[:, :, None]).float(), u, rows, slope), retained.gradient(mover.now)
+        down, keep = (
+            led_back(hidden.reads, (above * share[:, :, None]).float(), u, rows, slope),
+            retained.gradient(mover.now),
+        )
         anchor = [
             on_grid(ANCHOR * (now - then), GRADIENT_BITS)
             for now, then in ((mover.now.b, came.b), (mover.now.rows, came.rows))

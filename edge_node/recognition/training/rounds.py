@@ -93,9 +93,7 @@ def run_rounds(
     start = Factors(branches[:, 0], before)
     after, changed = start, torch.zeros_like(known)
     if first.kind == LEARNING_KIND_TRAIN_LORA:
-        trained = logistic.train(
-            Recipe.of(Stage.of(first.lora)), start.of_rows(own), samples, known.gather(1, own)
-        )
+        trained = logistic.train(Recipe.of(Stage.of(first.lora)), start.of_rows(own), samples, known.gather(1, own))
         places = own[:, :, None].expand(-1, -1, before.shape[2])
         after, changed = Factors(trained.b, before.scatter(1, places, trained.rows)), known
     elif first.kind == LEARNING_KIND_UNLEARN_LORA:
@@ -103,7 +101,9 @@ def run_rounds(
     metrics = []
     for when, learnt in (("before", start), ("after", after)):
         b = branches if learnt is start else learnt.b[:, None]
-        logits, hidden = (batch.logits(asked, b, learnt.rows, read) for asked in (together.samples.asked, together.forget))
+        logits, hidden = (
+            batch.logits(asked, b, learnt.rows, read) for asked in (together.samples.asked, together.forget)
+        )
         losses, qualities = samples.loss(logistic.gathered(logits, own)).tolist(), together.quality(logits, hidden)
         metrics += [
             {f"loss_{when}": loss} | {f"{name}_{when}": value for name, value in quality.items()}

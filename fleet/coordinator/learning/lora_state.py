@@ -79,7 +79,7 @@ class JobQueue(Part):
 
 
 def installable(state: StateArrays, shape: types.LoraShape) -> types.SharedLora:
-    """Return the LoRA of a state: its rows, by tag, and the branches that they read; `StateError` if it does not fit."""
+    """Return the LoRA of a state: rows, by tag, and the branches that they read; `StateError` if it does not fit."""
     parts = zip(state.tags, state.rows.tolist(), state.row_branches, strict=True)
     lora = types.SharedLora(
         rows=[types.LoraRow(subject_tag=tag, codes=codes, branch=branch) for tag, codes, branch in parts],

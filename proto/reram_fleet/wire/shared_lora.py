@@ -10,7 +10,7 @@ from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, SharedLora
 #: Rank and weight of a LoRA on the output layer.
 RANK = 16
 ALPHA = 16.0
-#: Fraction bits of codes, which are int16 everywhere: on the way, in SRAM, in revisions. So what is learnt is within +-2.
+#: Fraction bits of codes, which are int16 everywhere: on the way, in SRAM, in revisions. What is learnt is within +-2.
 SCALE_BITS = 14
 MAX_CODE = 2**15 - 1
 
