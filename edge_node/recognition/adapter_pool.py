@@ -53,9 +53,10 @@ class HeldLora(Held[SharedLora]):
 
     @cached_property
     def _branches(self) -> Tensor:
-        shape = self.message.shape
-        codes = [list(branch.codes) for branch in self.message.branches] or [[]]
-        return torch.tensor(codes, dtype=torch.float64).reshape(-1, shape.neurons, shape.rank) * 2.0**-shape.scale_bits
+        # Without neurons all rows read one branch of nothing.
+        shape, count = self.message.shape, max(1, len(self.message.branches))
+        codes = torch.tensor([list(branch.codes) for branch in self.message.branches], dtype=torch.float64)
+        return codes.reshape(count, shape.neurons, shape.rank) * 2.0**-shape.scale_bits
 
     @cached_property
     def _rows(self) -> dict[str, tuple[int, list[int]]]:
@@ -64,11 +65,11 @@ class HeldLora(Held[SharedLora]):
     def parts(self, tags: Sequence[str]) -> list[tuple[list[int], Factors]]:
         """Return the factors of each branch, of one node, and which of some people have a row that reads it."""
         shape, found = self.message.shape, list[tuple[list[int], Factors]]()
-        for index in range(len(self._branches) if shape.neurons else 1):
+        for index in range(len(self._branches)):
             who = [k for k, tag in enumerate(tags) if self._rows.get(tag, (-1, []))[0] == index]
             codes = [self._rows[tags[k]][1] for k in who]
             rows = torch.tensor(codes, dtype=torch.float64).reshape(1, -1, row_width(shape)) * 2.0**-shape.scale_bits
-            found.append((who, Factors(self._branches[index : index + 1].reshape(1, shape.neurons, shape.rank), rows)))
+            found.append((who, Factors(self._branches[index : index + 1], rows)))
         return found
 
 

@@ -83,7 +83,7 @@ def installable(state: StateArrays, shape: types.LoraShape) -> types.SharedLora:
     parts = zip(state.tags, state.rows.tolist(), state.row_branches, strict=True)
     lora = types.SharedLora(
         rows=[types.LoraRow(subject_tag=tag, codes=codes, branch=branch) for tag, codes, branch in parts],
-        branches=[types.LoraBranch(codes=codes) for codes in state.branches.reshape(len(state.branches), -1).tolist()],
+        branches=[types.LoraBranch(codes=b.ravel().tolist()) for b in state.branches],
     )
     found = joined(shape, [lora])
     if defect := shape_defect(found):

@@ -7,19 +7,19 @@ from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, RevisionContent, Shared
 from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition.lora.output_layer import frozen_a
 from edge_node.recognition.score_calibration import FALSE_REJECT_SHARE, genuine_scores
-from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.coordinator.learning.lora_state import quantise
+from fleet.coordinator.learning.lora_state import installable
 from hwmodel import Cost, Phase
+from tests.lora_states import arrays_with
 
 
 def shape_of(engine, rank=4):
-    return LoraShape(features=engine.features, rank=rank, alpha=rank, a_seed=5, scale_bits=16)
+    return LoraShape(features=engine.features, rank=rank, alpha=rank, a_seed=5, scale_bits=14)
 
 
 def lora_of(engine, tags, size=0.3):
     b = size * torch.randn(len(tags), 4, generator=torch.Generator().manual_seed(3))
-    return quantise(encode(tags, b, torch.ones(len(tags), dtype=torch.bool)), shape_of(engine))
+    return installable(arrays_with(tags, b), shape_of(engine))
 
 
 def digest_of(engine):
@@ -196,7 +196,7 @@ def test_adapters_that_do_not_fit_are_refused_and_change_nothing(device):
             device.set_subject(0, bad)
     row = LoraRow(subject_tag="t", codes=[1] * 4)
     for bad in (
-        SharedLora(shape=LoraShape(features=3, rank=4, alpha=1, scale_bits=16), rows=[row]),
+        SharedLora(shape=LoraShape(features=3, rank=4, alpha=1, scale_bits=14), rows=[row]),
         SharedLora(shape=LoraShape(features=device.features, rank=0, alpha=1), rows=[row]),
         SharedLora(shape=shape_of(device), rows=[row, row]),
         SharedLora(shape=shape_of(device), rows=[LoraRow(subject_tag="t", codes=[1])]),

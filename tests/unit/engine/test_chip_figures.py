@@ -15,7 +15,8 @@ from edge_node.backbones.reservoir import Reservoir
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.image_generator import ImageGenerator
 from edge_node.recognition.engine import Engine
-from edge_node.recognition.training import logistic
+from edge_node.recognition.lora.stage import Stage
+from edge_node.recognition.training.logistic import Recipe
 from edge_node.tasks.images import IMAGES_BRIEF
 from edge_node.testing import MemoryEngine
 from hwmodel import EnergyLedger, Phase, load_preset
@@ -155,7 +156,7 @@ def test_the_lora_is_the_active_one_and_has_a_row_for_each_person_on_the_node(de
     assert before.layers[:-1] == after.layers[:-1]
     assert (before.layers[-1].outputs, after.layers[-1].outputs) == (1, len(adapters))
     assert (before.layers[-1].lora_rank > 3, after.layers[-1].lora_rank) == (True, 3)
-    assert after.training.lora_steps == logistic.STEPS
+    assert after.training.lora_steps == Recipe.of(Stage(3)).steps
     assert after.training.batch == len(device.public_codes(0)[0])
     first, second = (device.chip_figures(0).ratios for _ in range(2))
     assert first == second

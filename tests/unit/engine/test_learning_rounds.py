@@ -1,6 +1,3 @@
-from functools import partial
-
-import numpy as np
 import pytest
 import torch
 from reram_fleet.v1.types_pb2 import (
@@ -14,14 +11,15 @@ from reram_fleet.v1.types_pb2 import (
 from edge_node.errors import AdapterError, RoundError
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import project
+from edge_node.recognition.lora.stage import Stage, StageSamples
 from edge_node.recognition.training import neggrad
-from edge_node.recognition.training.logistic import logits
-from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode
+from edge_node.recognition.training.factors import Factors
+from edge_node.recognition.training.logistic import AskedSamples, LabelledSamples
 from fleet.coordinator.learning.lora_state import initial_state
 from hwmodel import Phase
+from tests.lora_states import arrays_with, rows_of, weights_of
 
 RANK = 16
-ones, zeros = partial(torch.ones, dtype=torch.float64), partial(torch.zeros, dtype=torch.float64)
 
 
 def ticket_of(engine, kind, tags, forget=()):
@@ -30,7 +28,7 @@ def ticket_of(engine, kind, tags, forget=()):
 
 
 def initial(tags, rank=RANK):
-    return initial_state(tags, LoraShape(rank=rank), None)
+    return initial_state(tags, LoraShape(rank=rank), None).encode()
 
 
 @pytest.fixture
@@ -58,17 +56,15 @@ def test_training_lowers_the_loss_and_keeps_accuracy(trained):
     assert trained.num_examples == 3 * 30 + 90
 
 
-def test_row_of_a_person_unknown_here_goes_back_as_it_came(device, tags, samples):
-    start = torch.randn(4, RANK, generator=torch.Generator().manual_seed(1))
-    state = encode(tags, start, torch.ones(4, dtype=torch.bool))
+def test_row_of_a_person_unknown_here_goes_back_with_weight_0(device, tags, samples):
+    state = arrays_with(tags, torch.randn(4, RANK, generator=torch.Generator().manual_seed(1)).clamp(-1.9, 1.9)).encode()
     result = device.run_rounds(
         [RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), state, samples, {})]
     )[0]
-    weight = np.frombuffer(result.state.weight, "<f4")
-    assert weight.tolist() == [1.0, 1.0, 1.0, np.float32(UNTRAINED_WEIGHT)]
-    after = decode(result.state, tags, RANK)
-    torch.testing.assert_close(after[3], start[3])
-    assert not torch.allclose(after[:3], start[:3])
+    assert weights_of(result.state) == [1, 1, 1, 0]
+    before, after = rows_of(state), rows_of(result.state)
+    assert not after[3].any()
+    assert all(not torch.equal(after[k], before[k]) for k in range(3))
 
 
 def test_round_is_a_pure_function_of_its_input(device, tags, samples, trained):
@@ -91,7 +87,7 @@ def test_n_nodes_learn_what_n_single_nodes_do(fleet, device, adapters, captured,
             RoundRequest(1, ticket, initial(tags), samples, {}),
         ]
     )
-    torch.testing.assert_close(decode(many[1].state, tags, RANK), decode(trained.state, tags, RANK), rtol=0, atol=1e-4)
+    assert many[1].state == trained.state
     assert [r.num_examples for r in many] == [30 + 90, 3 * 30 + 90]
 
 
@@ -99,20 +95,20 @@ def test_unlearning_brings_forgotten_samples_below_the_hinge_and_keeps_the_rest(
     gone, kept = tags[0], {tag: samples[tag] for tag in tags[1:3]}
     hidden = {gone: samples[gone]}
     # Rows that take the forgotten person for somebody else are what repair is for: lift all of them.
-    b = lifted(device, decode(trained.state, tags, RANK), samples[gone])
+    b = lifted(device, rows_of(trained.state), samples[gone])
     ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, [gone])
     device.drop_subjects(0, [gone])
-    state = encode(tags, b, torch.ones(4, dtype=torch.bool))
+    state = arrays_with(tags, b).encode()
     rounds = []
     for _ in range(3):
         rounds.append(device.run_rounds([RoundRequest(0, ticket, state, kept, hidden)])[0])
-        state = rounds[-1].state
+        state = arrays_with(tags, rows_of(rounds[-1].state)).encode()
     first, last = rounds[0].metrics, rounds[-1].metrics
     assert first["forget_above_hinge_before"] >= 0.5 * first["forget_samples_before"] > 0
     assert last["forget_above_hinge_after"] <= 0.05 * last["forget_samples_after"]
     assert last["forget_accepted_after"] == 0.0
     assert rounds[-1].metrics["accuracy_after"] >= 0.95
-    assert torch.equal(decode(state, tags, RANK)[0], torch.zeros(RANK))
+    assert not rows_of(state)[0].any()
 
 
 def lifted(engine, b, codes):
@@ -120,40 +116,45 @@ def lifted(engine, b, codes):
     shape = ticket_of(engine, LEARNING_KIND_TRAIN_LORA, []).lora
     chip = engine._calibration.whitening.chip(0)
     u = project(shape, chip.unit(chip.of(codes))).mean(dim=0)
-    return b + (4.0 * u / u.square().sum()).float()
+    return b + 4.0 * u / u.square().sum()
 
 
 def test_node_without_forgotten_samples_does_not_undo_what_others_repair(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
     kept = {tag: samples[tag] for tag in tags[1:3]}
-    result = device.run_rounds([RoundRequest(0, ticket, trained.state, kept, {})])[0]
-    weight = np.frombuffer(result.state.weight, "<f4")
-    assert weight.tolist() == [1.0, *[np.float32(UNTRAINED_WEIGHT)] * 3]
-    before, after = decode(trained.state, tags, RANK), decode(result.state, tags, RANK)
-    torch.testing.assert_close(after[1:], before[1:])
-    assert torch.equal(after[0], torch.zeros(RANK))
+    state = arrays_with(tags, rows_of(trained.state)).encode()
+    result = device.run_rounds([RoundRequest(0, ticket, state, kept, {})])[0]
+    assert weights_of(result.state) == [1, 0, 0, 0]
+    assert not rows_of(result.state).any()
 
 
 def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
-    b = ones(1, 2, 3)
-    samples = neggrad.LabelledSamples(ones(1, 4, 3), zeros(1, 4, 2), zeros(1, 4, 2), ones(1, 4, 2))
-    base = torch.full((1, 1, 2), -4.0, dtype=torch.float64)
-    base[0, 0, 1] = -3.0
+    start = Factors(torch.zeros(1, 0, 3, dtype=torch.float64), torch.ones(1, 2, 3, dtype=torch.float64))
+    base = torch.tensor([[[-4.0, -3.0]]])
+    hidden = asked(torch.ones(1, 1, 3), base)
+    kept = LabelledSamples(asked(torch.ones(1, 4, 3), torch.zeros(1, 4, 2)), torch.zeros(1, 4, 2), torch.ones(1, 4, 2))
     present, repaired = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
-    after = neggrad.unlearn(b, samples, ones(1, 1, 3), base, present, repaired)
-    assert torch.equal(after[0, 0], b[0, 0])
-    assert bool((logits(after, ones(1, 1, 3), base) <= neggrad.HINGE).all())
+    after = neggrad.unlearn(start, kept, hidden, present, repaired)
+    assert torch.equal(after.rows[0, 0], start.rows[0, 0])
+    assert bool((hidden.logits(after) <= neggrad.HINGE).all())
+
+
+def asked(u, base):
+    """Return samples of a LoRA on the output layer alone."""
+    projected = u[:, :, None]
+    return AskedSamples(StageSamples.of(Stage(3), projected, projected[..., :0]), torch.zeros(1, 1, 0), base)
 
 
 def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags, samples, trained):
     mark = device.ledger.mark()
     ticket = ticket_of(device, LEARNING_KIND_EVALUATE_QUALITY, tags)
-    result = device.run_rounds([RoundRequest(0, ticket, trained.state, samples, {})])[0]
+    state = arrays_with(tags, rows_of(trained.state)).encode()
+    result = device.run_rounds([RoundRequest(0, ticket, state, samples, {})])[0]
     spent = device.ledger.since(mark)
     assert spent[Phase.VERIFY].energy_j > 0
     assert spent[Phase.TRAIN].energy_j == 0
     assert result.metrics["accuracy_after"] == pytest.approx(trained.metrics["accuracy_after"])
-    torch.testing.assert_close(decode(result.state, tags, RANK), decode(trained.state, tags, RANK))
+    assert result.state == state
 
 
 def test_training_is_charged_and_writes_no_cell(device, tags, samples):
@@ -171,22 +172,22 @@ def test_node_that_holds_nobody_still_answers(device, tags):
         [RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), {}, {})]
     )[0]
     assert result.num_examples == 90
-    assert set(np.frombuffer(result.state.weight, "<f4").tolist()) == {float(np.float32(UNTRAINED_WEIGHT))}
+    assert set(weights_of(result.state)) == {0}
 
 
 def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
     ticket, state = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags)
     with pytest.raises(RoundError, match="other tags"):
         device.run_rounds([RoundRequest(0, ticket, initial(tags[:2]), samples, {})])[0]
-    with pytest.raises(RoundError, match="rank"):
+    with pytest.raises(RoundError, match="of 16"):
         device.run_rounds([RoundRequest(0, ticket, initial(tags, 3), samples, {})])[0]
     with pytest.raises(RoundError, match="kind"):
         device.run_rounds([RoundRequest(0, ticket_of(device, 77, tags), state, samples, {})])[0]
     with pytest.raises(RoundError, match="integer codes"):
         device.run_rounds([RoundRequest(0, ticket, state, {tags[0]: torch.zeros(2, 3)}, {})])[0]
     broken = initial(tags)
-    broken.weight = b"\0" * len(broken.weight)
-    with pytest.raises(RoundError, match="not positive"):
+    broken.row_weights = b"\2" * len(broken.row_weights)
+    with pytest.raises(RoundError, match="0 or 1"):
         device.run_rounds([RoundRequest(0, ticket, broken, samples, {})])[0]
     foreign = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
     foreign.lora.features = 3
