@@ -30,8 +30,9 @@ from torch import Tensor
 from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition import head_share
 from edge_node.recognition.adapter_pool import AdapterPool
-from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
+from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.head import BYTES_PER_CODE
+from edge_node.recognition.lora.costs import BYTES_PER_CODE as BYTES_PER_LORA_CODE
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 from hwmodel.cost.ratios import network_ratios

@@ -15,9 +15,8 @@ from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.lora.stage import LAWS, Stage
 from edge_node.recognition.training.factors import Factors
 
-#: SRAM bytes of one feature of a subject's mean, and of one code of a LoRA, which is int16.
+#: SRAM bytes of one feature of a subject's mean.
 BYTES_PER_FEATURE = 4
-BYTES_PER_LORA_CODE = 2
 
 _MAX_RANK = 256
 _MAX_SCALE_BITS = 30

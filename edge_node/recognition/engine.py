@@ -15,7 +15,6 @@ import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
-    LoraShape,
     SubjectAdapter,
 )
 from reram_fleet.wire.shared_lora import lora_shape
@@ -23,10 +22,11 @@ from torch import Tensor
 
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
-from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
+from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.chips import Chips, PublicSamples
 from edge_node.recognition.first_reads import FirstReads, add_saved
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
+from edge_node.recognition.lora import costs
 from edge_node.recognition.lora.output_layer import nobody, read_public, read_samples
 from edge_node.recognition.lora.stage import Stage
 from edge_node.recognition.score_calibration import ScoreCalibration
@@ -368,53 +368,21 @@ class Engine(RecognitionEngine):
         spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
         spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
         if (shape := bank.lora_shape) is not None:
-            spent += self._lora_use(shape, rows, samples)
+            spent += costs.use(self._preset, shape, rows, samples)
         if (head := bank.head) is not None:
             columns = len(head.tags) if claimed is None else int(claimed in head.tags)
             spent += cost.digital_macs(self._preset, samples * columns * self.features, cost.Precision.FP32)
             spent += cost.sram_read(self._preset, columns * self.features * BYTES_PER_CODE)
         self.ledger.charge(phase, spent, node)
 
-    def _lora_use(self, shape: LoraShape, rows: int, samples: int) -> Cost:
-        """Return what it takes to read samples with a LoRA; its codes are fetched once."""
-        stage, bytes_each = Stage.of(shape), BYTES_PER_LORA_CODE
-        if not stage.neurons:
-            return cost.lora_forward(
-                self._preset,
-                inputs=self.features,
-                outputs=rows,
-                rank=stage.rank,
-                samples=samples,
-                bytes_per_parameter=bytes_each,
-            )
-        # A x is among the captured codes.
-        branch, reader = stage.neurons * stage.rank, rows * stage.width
-        spent = cost.digital_macs(self._preset, samples * (stage.segments * branch + reader), cost.Precision.FP32)
-        return spent + cost.sram_read(self._preset, (branch + reader) * bytes_each)
-
     def _charge_round(self, request: RoundRequest, samples: int) -> None:
-        ticket, preset = request.ticket, self._preset
-        stage, rows = Stage.of(ticket.lora), len(ticket.subject_tags)
+        ticket, stage = request.ticket, Stage.of(request.ticket.lora)
         steps = {LEARNING_KIND_TRAIN_LORA: Recipe.of(stage).steps, LEARNING_KIND_UNLEARN_LORA: neggrad.STEPS}
+        rows = len(ticket.subject_tags)
         macs = samples * (self._calibration.whitening.macs_per_vector + rows * self.features)
-        spent = cost.digital_macs(preset, macs, cost.Precision.FP32)
-        spent += self._lora_use(ticket.lora, rows, samples)
-        # A is frozen: a step sees only A x of each sample. Rows, and B by segments; what flows back passes the rows.
-        step = cost.digital_macs(preset, samples * rows * stage.neurons, cost.Precision.FP32)
-        for outputs, width, uses in (
-            (rows, stage.width, samples),
-            (stage.neurons, stage.rank, samples * stage.segments),
-        ):
-            step += cost.lora_training_step(
-                preset,
-                inputs=0,
-                outputs=outputs,
-                rank=width,
-                samples=uses,
-                train_a=False,
-                accesses_per_parameter=cost.ADAM_ACCESSES,
-            )
-        spent += step * steps.get(ticket.kind, 0)
+        spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
+        spent += costs.use(self._preset, ticket.lora, rows, samples)
+        spent += costs.training_step(self._preset, stage, rows, samples) * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)
 
 

@@ -43,13 +43,13 @@ def integer_pieces(name: str, values: Sequence[int]) -> dict[bytes, str]:
 
 
 def row_pieces(name: str, row: np.ndarray) -> dict[bytes, str]:
-    """Return pieces of a row of float32."""
-    return pieces(f"{name} as float32", row.astype("<f4").tobytes())
+    """Return pieces of a row of codes, int16."""
+    return pieces(f"{name} as int16", row.astype("<i2").tobytes())
 
 
 def lora_row(state: types.LoraState, tag: str) -> np.ndarray:
-    """Return a person's row of a LoRA state's numerator, float32 [rank]."""
-    rows = np.frombuffer(state.numerator, "<f4").reshape(len(state.subject_tags), state.rank)
+    """Return a person's row of codes in a LoRA state, int16 [rank]."""
+    rows = np.frombuffer(state.rows, "<i2").reshape(len(state.subject_tags), state.neurons + state.rank)
     return rows[list(state.subject_tags).index(tag)]
 
 

@@ -170,7 +170,7 @@ def arrays(story: Story, opened: Thief, today: Thief) -> dict[bytes, str]:
     lora = opened.revision(NODES[0]).shared_lora
     (row,) = [np.asarray(row.codes, np.int64) for row in lora.rows if row.subject_tag == tag]
     found |= integer_pieces("row of the LoRA", row.tolist())
-    found |= row_pieces("row of the LoRA", row / 2.0**lora.shape.scale_bits)
+    found |= row_pieces("row of the LoRA", row)
     found |= row_pieces("row of the LoRA after the first round", lora_row(story.checkpoint, tag))
     for number, packed in enumerate(opened.statistics(tag)):
         found |= pieces(f"Gram matrix {number}", packed[len(packed) // 2 :])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """What is learnt, of N nodes: float64 on the grid of `STATE_BITS`.
+    """Factors of a LoRA, of N nodes: float64 on the grid of a state.
 
     Attributes
     ----------

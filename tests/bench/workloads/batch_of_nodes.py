@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from edge_node.recognition.training.state import encode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
 from torch import Tensor
 
@@ -26,7 +27,6 @@ from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
 from edge_node.generation.dit import DiffusionTransformer
 from edge_node.recognition.engine import Engine, RoundRequest
-from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet

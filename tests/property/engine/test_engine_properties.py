@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+from edge_node.recognition.training.state import decode, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reram_fleet.crypto.digests import adapters_digest, subject_digests
@@ -7,7 +8,6 @@ from reram_fleet.v1.types_pb2 import LoraState, SubjectAdapter
 
 from edge_node.recognition.adapter_pool import AdapterPool
 from edge_node.recognition.bank import AdapterBank
-from edge_node.recognition.training.state import decode, encode
 
 
 @settings(max_examples=10, deadline=None)

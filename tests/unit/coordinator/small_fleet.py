@@ -10,6 +10,7 @@ import pytest
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
+from reram_fleet.wire.shared_lora import SCALE_BITS
 
 from fleet.coordinator.nodes.report_checks import Effect
 from fleet.coordinator.testing import FEATURES, SteppedCoordinator
@@ -108,10 +109,11 @@ def job(coordinator: SteppedCoordinator, job_id: str) -> LearningJobRow:
 
 
 def fill(value: float) -> Callable[[types.LoraState], None]:
-    """Return a change that sets every weight of B."""
+    """Return a change that sets every number of every row."""
 
     def change(state: types.LoraState) -> None:
-        state.numerator = np.full(len(state.subject_tags) * state.rank, value, "<f4").tobytes()
+        code = round(value * 2**SCALE_BITS)
+        state.rows = np.full(len(state.subject_tags) * (state.neurons + state.rank), code, "<i2").tobytes()
 
     return change
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from reram_fleet.crypto.sealing import job_key_purpose, open_sealed
 from reram_fleet.v1 import types_pb2 as types
@@ -209,10 +207,10 @@ def test_job_that_fails_as_often_as_it_may_is_given_up(coordinator, nodes, clock
 def test_what_cannot_be_installed_fails_the_job_and_leaves_the_revision(coordinator, nodes):
     before = newest(coordinator)
     job_id = start_job(coordinator, "r1")
-    run_job(coordinator, job_id, fill(math.nan))
+    run_job(coordinator, job_id, fill(-2.0))
     row = job(coordinator, job_id)
     assert row.state == "failed"
-    assert "not finite" in row.error
+    assert "within +-32767" in row.error
     assert newest(coordinator) == before
 
 
@@ -330,7 +328,7 @@ def test_lora_is_dropped_when_its_repair_diverges(coordinator, nodes):
     teach(coordinator, nodes)
     campaign, _ = coordinator.forget("f1", ANN)
     suppress(coordinator, nodes)
-    run_job(coordinator, repair_job(coordinator, campaign).job_id, fill(math.inf))
+    run_job(coordinator, repair_job(coordinator, campaign).job_id, fill(-2.0))
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
     assert lora_tags(coordinator) == set()

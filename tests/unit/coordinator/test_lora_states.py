@@ -1,31 +1,22 @@
+"""LoRA between jobs and revisions: what a job starts from, and what of its state is installed."""
+
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reram_fleet.code_ranges import LoraStage
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.wire.shared_lora import RANK, SCALE_BITS, lora_shape
+from reram_fleet.wire.lora_states import LoraStateError, StateArrays
+from reram_fleet.wire.shared_lora import MAX_CODE, RANK, joined, lora_shape, rows_of, shape_defect, without
 
-from fleet.coordinator.learning.lora_state import (
-    factor_of,
-    initial_state,
-    quantise,
-    without,
-)
+from fleet.coordinator.learning.lora_state import initial_state, installable
 from fleet.learning.errors import StateError
 
 ANN, BOB, CEM = ("a" * 32, "b" * 32, "c" * 32)
 SHAPE = lora_shape(features=64, a_seed=7)
-
-
-def state_of(tags, numerator, weight):
-    return types.LoraState(
-        subject_tags=tags,
-        rank=RANK,
-        numerator=np.asarray(numerator, "<f4").tobytes(),
-        weight=np.asarray(weight, "<f4").tobytes(),
-    )
+STAGED = lora_shape(features=5, a_seed=7, stage=LoraStage(rank=2, neurons=3))
 
 
 def lora_of(**codes):
@@ -33,81 +24,117 @@ def lora_of(**codes):
     return types.SharedLora(shape=SHAPE, rows=rows)
 
 
+def staged_of(branches, **rows):
+    """Return a LoRA beside a stage: people's codes and branches, and codes of branches."""
+    return types.SharedLora(
+        shape=STAGED,
+        rows=[types.LoraRow(subject_tag=k * 32, codes=[code] * 5, branch=b) for k, (code, b) in rows.items()],
+        branches=[types.LoraBranch(codes=[code] * 6) for code in branches],
+    )
+
+
 def test_job_starts_from_the_rows_there_are_and_from_zeros_for_new_people():
-    state = initial_state([BOB, ANN], SHAPE, lora_of(a=3 << SCALE_BITS, c=1))
-    assert list(state.subject_tags) == [BOB, ANN]
-    assert state.rank == RANK
-    assert factor_of(state).tolist() == [[0.0] * RANK, [3.0] * RANK]
-    assert np.frombuffer(state.weight, "<f4").tolist() == [1.0, 1.0]
+    state = initial_state([BOB, ANN], SHAPE, lora_of(a=3000, c=1))
+    assert state.tags == (BOB, ANN)
+    assert state.rows.tolist() == [[0] * RANK, [3000] * RANK]
+    assert state.row_weights.tolist() == [1, 1]
+    assert state.branches.shape == (0, 0, RANK)
 
 
 def test_job_without_an_earlier_lora_starts_from_zeros():
-    assert not factor_of(initial_state([ANN], SHAPE, None)).any()
+    assert not initial_state([ANN], SHAPE, None).rows.any()
 
 
-def test_row_of_b_is_numerator_over_weight():
-    state = state_of([ANN, BOB], [[6.0] * RANK, [1e-6] * RANK], [2.0, 1e-6])
-    np.testing.assert_allclose(factor_of(state), [[3.0] * RANK, [1.0] * RANK], rtol=1e-6)
+def test_job_beside_a_stage_starts_from_its_branch():
+    state = initial_state([ANN, BOB], STAGED, staged_of([7], a=(4, 0)))
+    assert state.branches.tolist() == [[[7, 7]] * 3]
+    assert state.rows.tolist() == [[4] * 5, [0] * 5]
+    fresh = initial_state([ANN], STAGED, None)
+    assert (fresh.branches.shape, fresh.branches.any()) == ((1, 3, 2), False)
 
 
-def test_quantised_rows_are_sorted_by_tag_and_round_to_the_nearest_step():
-    step = 2.0**-SCALE_BITS
-    state = state_of([CEM, ANN], [[2.4 * step] * RANK, [-2.6 * step] * RANK], [1.0, 1.0])
-    lora = quantise(state, SHAPE)
-    assert [row.subject_tag for row in lora.rows] == [ANN, CEM]
-    assert [set(row.codes) for row in lora.rows] == [{-3}, {2}]
-    assert lora.shape == SHAPE
+def test_what_was_learnt_in_another_form_is_no_start():
+    assert not initial_state([ANN], lora_shape(features=64, a_seed=8), lora_of(a=3)).rows.any()
 
 
-def test_quantising_installed_rows_again_changes_nothing():
-    lora = lora_of(a=123_456, b=-7)
-    assert quantise(initial_state([ANN, BOB], SHAPE, lora), SHAPE) == lora
+@pytest.mark.parametrize("lora", [lora_of(a=12_345, b=-7), staged_of([1, 2], a=(1, 0), b=(2, 1), c=(3, 0))])
+def test_installing_what_was_installed_changes_nothing(lora):
+    tags = [row.subject_tag for row in reversed(lora.rows)]
+    assert installable(initial_state(tags, lora.shape, lora), lora.shape) == lora
 
 
 def test_empty_state_is_an_empty_lora():
-    assert not quantise(state_of([], [], []), SHAPE).rows
+    assert not installable(StateArrays.empty([], SHAPE), SHAPE).rows
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_state_that_is_not_finite_is_refused(bad):
-    with pytest.raises(StateError, match="not finite"):
-        quantise(state_of([ANN], [bad] + [0.0] * (RANK - 1), [1.0]), SHAPE)
+def test_state_of_another_shape_is_not_installed():
+    with pytest.raises(StateError, match="does not have 16 codes"):
+        installable(StateArrays.empty([ANN], STAGED), SHAPE)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan])
-def test_weight_that_is_not_positive_is_refused(weight):
-    with pytest.raises(StateError, match="not positive"):
-        factor_of(state_of([ANN], [0.0] * RANK, [weight]))
+def test_state_survives_the_way():
+    state = initial_state([ANN, BOB], STAGED, staged_of([5, 6], a=(1, 0), b=(2, 1)))
+    there = StateArrays.decode(types.LoraState.FromString(state.encode().SerializeToString()))
+    assert there.same_form(state)
+    assert there.rows.tolist() == state.rows.tolist()
+    assert there.branches.tolist() == state.branches.tolist()
 
 
 @pytest.mark.parametrize(
-    ("values", "weights"),
+    ("change", "message"),
     [
-        pytest.param(RANK - 1, 1, id="a value is missing"),
-        pytest.param(RANK + 1, 1, id="a value too many"),
-        pytest.param(RANK, 2, id="a weight too many"),
-        pytest.param(0, 0, id="nothing at all"),
+        ({"rows": bytes(31)}, "bytes; got 31"),
+        ({"rows": bytes(34)}, "bytes; got 34"),
+        ({"row_weights": b""}, "row weights"),
+        ({"row_weights": b"\2"}, "0 or 1"),
+        ({"rows": b"\1" + bytes(31), "row_weights": b"\0"}, "weight 0"),
+        ({"rows": b"\0\x80" + bytes(30)}, "within"),
+        ({"neurons": 1, "rows": bytes(34)}, "0 branches"),
+        ({"branch_weights": b"\1"}, "1 branches"),
+        ({"row_branches": [1]}, "read one of"),
+        ({"subject_tags": [ANN, ANN], "rows": bytes(64), "row_weights": b"\1\1"}, "twice"),
     ],
 )
-def test_state_whose_arrays_do_not_fit_its_tags_is_refused(values, weights):
-    with pytest.raises(StateError, match="a state of 1 rows"):
-        factor_of(state_of([ANN], [0.0] * values, [1.0] * weights))
+def test_state_that_contradicts_itself_is_refused(change, message):
+    state = {"subject_tags": [ANN], "rank": RANK, "rows": bytes(32), "row_weights": b"\1"} | change
+    with pytest.raises(LoraStateError, match=message):
+        StateArrays.decode(types.LoraState(**state))
 
 
-def test_state_cut_off_in_the_middle_of_a_number_is_refused():
-    state = state_of([ANN], [0.0] * RANK, [1.0])
-    state.numerator = state.numerator[:-1]
-    with pytest.raises(StateError, match=r"64 \+ 4 bytes, got 63 \+ 4"):
-        factor_of(state)
-
-
-def test_weight_beyond_int32_is_refused_rather_than_wrapped_around():
-    largest = 2.0 ** (31 - SCALE_BITS)
-    assert quantise(state_of([ANN], [largest * 0.999] * RANK, [1.0]), SHAPE).rows[0].codes[0] < 2**31
-    with pytest.raises(StateError, match="exceeds int32"):
-        quantise(state_of([ANN], [largest] * RANK, [1.0]), SHAPE)
+def test_largest_code_is_installed():
+    state = replace(StateArrays.empty([ANN], SHAPE), rows=np.full((1, RANK), MAX_CODE, np.int16))
+    assert set(installable(state, SHAPE).rows[0].codes) == {MAX_CODE}
 
 
 def test_lora_without_somebody_keeps_everybody_else_as_they_were():
     assert without(lora_of(a=1, b=2, c=3), {BOB}) == lora_of(a=1, c=3)
     assert without(lora_of(a=1), ()) == lora_of(a=1)
+
+
+def test_branch_that_nobody_reads_goes_with_its_last_reader():
+    lora = staged_of([7, 8], a=(1, 0), b=(2, 1), c=(3, 1))
+    assert without(lora, {ANN}) == staged_of([8], b=(2, 0), c=(3, 0))
+    assert without(lora, {BOB}) == staged_of([7, 8], a=(1, 0), c=(3, 1))
+    assert not without(lora, {ANN, BOB, CEM}).branches
+
+
+def test_joined_parts_are_equal_in_whatever_order_they_come():
+    parts = [staged_of([8], b=(2, 0)), staged_of([7], a=(1, 0), c=(3, 0))]
+    whole = staged_of([7, 8], a=(1, 0), b=(2, 1), c=(3, 0))
+    assert joined(STAGED, parts) == joined(STAGED, reversed(parts)) == whole
+    assert rows_of(whole, {BOB}) == parts[0]
+
+
+@pytest.mark.parametrize(
+    ("lora", "defect"),
+    [
+        (staged_of([1], a=(1, 1)), "read branches"),
+        (staged_of([1, 2], a=(1, 0)), "read branches"),
+        (staged_of([2**15], a=(1, 0)), "beyond 32767"),
+        (types.SharedLora(shape=STAGED, rows=[types.LoraRow(subject_tag=ANN, codes=[1] * 4)]), "5 codes"),
+        (types.SharedLora(shape=SHAPE, rows=[*lora_of(a=1).rows, *lora_of(a=2).rows]), "twice"),
+    ],
+)
+def test_lora_whose_parts_do_not_fit_says_why(lora, defect):
+    assert defect in shape_defect(lora)
+    assert shape_defect(staged_of([1], a=(1, 0))) == shape_defect(lora_of(a=1)) == ""

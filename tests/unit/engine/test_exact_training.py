@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from edge_node.recognition.training.state import encode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
 from torch.nn.functional import pad
 
@@ -16,7 +17,6 @@ from edge_node.errors import RoundError
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.training import exact, logistic, neggrad
 from edge_node.recognition.training.logistic import LabelledSamples
-from edge_node.recognition.training.state import encode
 from fleet.coordinator.learning.lora_state import initial_state
 from hwmodel import keyed_normal, keyed_uint16
 

@@ -57,7 +57,9 @@ def test_training_lowers_the_loss_and_keeps_accuracy(trained):
 
 
 def test_row_of_a_person_unknown_here_goes_back_with_weight_0(device, tags, samples):
-    state = arrays_with(tags, torch.randn(4, RANK, generator=torch.Generator().manual_seed(1)).clamp(-1.9, 1.9)).encode()
+    state = arrays_with(
+        tags, torch.randn(4, RANK, generator=torch.Generator().manual_seed(1)).clamp(-1.9, 1.9)
+    ).encode()
     result = device.run_rounds(
         [RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), state, samples, {})]
     )[0]

@@ -6,8 +6,8 @@ from flwr.app import ArrayRecord
 from flwr.supercore.task_identity import TaskIdentity
 from reram_fleet.crypto.sealing import new_key
 
-from fleet.learning.state_codec import StateCodec
-from tests.unit.learning.loop_grid import JOB, RANK, TAGS, state
+from fleet.learning.state_codec import StateCodec, record_of
+from tests.unit.learning.loop_grid import JOB, state
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def task_identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def codec() -> StateCodec:
-    return StateCodec(JOB, new_key(), TAGS, RANK)
+    return StateCodec(JOB, new_key(), state(np.arange(6)))
 
 
 @pytest.fixture
 def arrays() -> ArrayRecord:
-    return state(np.arange(6), [1.0, 2.0])
+    return record_of(state(np.arange(6)))

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1.learning_pb2 import RoundNode
-from reram_fleet.v1.types_pb2 import Envelope
+from reram_fleet.v1.types_pb2 import Envelope, LoraShape
+from reram_fleet.wire.lora_states import StateArrays
 
+from fleet.learning.sealed_states import open_state
 from fleet.learning.state_codec import StateCodec
 
 JOB = "job-1"
@@ -17,13 +20,10 @@ TAGS = ("a" * 32, "b" * 32)
 RANK = 3
 
 
-def state(numerator: Any, weight: Any) -> ArrayRecord:
-    return ArrayRecord(
-        {
-            "numerator": Array(np.asarray(numerator, np.float32).reshape(len(TAGS), RANK)),
-            "weight": Array(np.asarray(weight, np.float32)),
-        }
-    )
+def state(rows: Any, weights: Any = (1, 1)) -> StateArrays:
+    """Return a state of two people with these codes, row after row."""
+    codes = np.asarray(rows, np.int16).reshape(len(TAGS), RANK)
+    return replace(StateArrays.empty(TAGS, LoraShape(rank=RANK)), rows=codes, row_weights=np.asarray(weights, np.uint8))
 
 
 def round_node(flower_id: int) -> RoundNode:
@@ -107,9 +107,9 @@ class LoopGrid(Grid):
             return Message(Error(code=2, reason="generation 3, expected 4"), reply_to=message)
         record = message.content.config_records[STATE_RECORD]
         assert record[TICKET_KEY] == round_node(flower_id).ticket.SerializeToString()
-        received = self.codec.open(record[STATE_KEY])  # type: ignore[arg-type]
+        received = open_state(JOB, self.codec.key, record[STATE_KEY])  # type: ignore[arg-type]
         sealed = self.reply_state.get(flower_id) or self.codec.seal(
-            state(received["numerator"].numpy() + flower_id, received["weight"].numpy())
+            state(received.rows + flower_id, received.row_weights)
         )
         metrics = {
             "num-examples": self.examples.get(flower_id, 1.0),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from reram_fleet.v1.types_pb2 import (
 
 from fleet.learning.errors import LearningPlaneError, QuorumError
 from fleet.learning.job_grid import JobGrid
-from fleet.learning.state_codec import StateCodec
+from fleet.learning.state_codec import StateCodec, record_of
 from tests.unit.learning.loop_grid import Clock, LoopGrid, round_node, state
 
 NODES = (3, 1, 2)
@@ -66,7 +67,7 @@ class Job:
 
 
 def test_a_record_for_all_nodes_is_sealed_once_and_others_apart(codec: StateCodec, arrays: ArrayRecord) -> None:
-    job, other = Job(codec), state(np.ones(6), [1.0, 1.0])
+    job, other = Job(codec), record_of(state(np.ones(6)))
     nodes = job.grid.get_node_ids()
     contents = [RecordDict({"arrays": each}) for each in (arrays, arrays, other)]
 
@@ -77,9 +78,8 @@ def test_a_record_for_all_nodes_is_sealed_once_and_others_apart(codec: StateCode
 
     sealed = [message.content.config_records[STATE_RECORD][STATE_KEY] for message in job.loop.sent]
     assert sealed[0] is sealed[1]
-    assert [codec.open(each)["numerator"].numpy().tolist() for each in sealed] == [
-        each["numerator"].numpy().tolist() for each in (arrays, arrays, other)
-    ]
+    assert sealed[2] is not sealed[0]
+    assert {str(codec.open(each)["rows"].numpy().tolist()) for each in sealed} == {str(codec.first.rows.tolist())}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_no_plain_array_and_no_strategy_config_leaves(codec: StateCodec, arrays:
 
     for message in job.loop.sent:
         assert list(message.content) == ["sealed-state"]
-        assert arrays["numerator"].numpy().tobytes() not in repr(message.content).encode("latin-1")
+        assert codec.first.rows.tobytes() not in repr(message.content).encode("latin-1")
         assert sorted(message.content.config_records["sealed-state"]) == ["state", "ticket"]
 
 
@@ -116,7 +116,7 @@ def test_replies_come_back_opened_and_sorted_by_node(codec: StateCodec, arrays: 
 
     replies = job.round(arrays)
 
-    added = [reply.content.array_records["arrays"]["numerator"].numpy()[0, 0] for reply in replies]
+    added = [reply.content.array_records["arrays"]["rows"].numpy()[0, 0] for reply in replies]
     assert added == [1.0, 2.0, 3.0]
     assert job.grid.last_round is not None
     assert job.grid.last_round.node_ids == ("edge-1", "edge-2", "edge-3")
@@ -209,14 +209,14 @@ def test_silent_nodes_end_a_round_at_its_timeout(codec: StateCodec, arrays: Arra
     assert job.clock.now_s == pytest.approx(60.0)
 
 
-@pytest.mark.parametrize("damage", ["other key", "other rows", "not a number", "no weight"])
+@pytest.mark.parametrize("damage", ["other key", "other rows", "too large", "no weight"])
 def test_a_state_that_cannot_be_used_counts_as_a_failure_of_its_node(
     codec: StateCodec, arrays: ArrayRecord, damage: str
 ) -> None:
     bad = {
-        "other key": lambda: StateCodec(codec.job_id, new_key(), codec.subject_tags, codec.rank).seal(arrays),
-        "other rows": lambda: StateCodec(codec.job_id, codec.key, codec.subject_tags[::-1], codec.rank).seal(arrays),
-        "not a number": lambda: codec.seal(state([np.nan] * 6, [1, 1])),
+        "other key": lambda: StateCodec(codec.job_id, new_key(), codec.first).seal(codec.first),
+        "other rows": lambda: codec.seal(replace(codec.first, tags=codec.first.tags[::-1])),
+        "too large": lambda: codec.seal(state([-(2**15)] * 6)),
         "no weight": lambda: codec.seal(state([1] * 6, [1, 0])),
     }
     job = Job(codec)
@@ -270,5 +270,6 @@ def test_stock_fedavg_averages_exactly(codec: StateCodec, arrays: ArrayRecord) -
     result = strategy.start(job.grid, initial_arrays=arrays, num_rounds=2, timeout=60.0)
 
     # Every round, nodes 1, 2 and 3 add their own number: two on average.
-    np.testing.assert_allclose(result.arrays["numerator"].numpy(), arrays["numerator"].numpy() + 4.0, rtol=1e-6)
+    after = job.grid.sealed(result.arrays)
+    np.testing.assert_array_equal(codec.open(after)["rows"].numpy(), arrays["rows"].numpy() + 4)
     assert job.begun == [1, 2]

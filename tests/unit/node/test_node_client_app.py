@@ -16,7 +16,7 @@ from edge_node.agent.service import EngineService, serve
 from edge_node.testing import FakeCoordinator
 
 KEY = sealing.new_key()
-STATE = types.LoraState(rank=1, numerator=b"1234", weight=b"5678")
+STATE = types.LoraState(rank=1, rows=b"1234", row_weights=b"5678")
 
 
 @pytest.fixture

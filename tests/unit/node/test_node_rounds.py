@@ -44,7 +44,7 @@ def test_a_round_learns_from_the_nodes_own_samples_of_the_named_tags_only(
     node.enroll(coordinator.consent(named), samples(0, 4))
     node.enroll(coordinator.consent(other), samples(1, 2))
     key = sealing.new_key()
-    state = types.LoraState(subject_tags=[named], rank=1, numerator=b"1234", weight=b"5678")
+    state = types.LoraState(subject_tags=[named], rank=1, rows=b"12", row_weights=b"\1")
     sealed = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), state.SerializeToString())
     ticket = coordinator.ticket(identity(node), node.session_public_key, key, subject_tags=[named])
     response = node.run_round(ticket, sealed)
