@@ -1,10 +1,9 @@
 import numpy as np
 import torch
-from edge_node.recognition.training.state import decode, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reram_fleet.crypto.digests import adapters_digest, subject_digests
-from reram_fleet.v1.types_pb2 import LoraState, SubjectAdapter
+from reram_fleet.v1.types_pb2 import SubjectAdapter
 
 from edge_node.recognition.adapter_pool import AdapterPool
 from edge_node.recognition.bank import AdapterBank
@@ -46,23 +45,3 @@ def test_history_of_a_bank_leaves_no_trace(steps):
     digests = [adapters_digest(subject_digests(b.subjects()), b"") for b in (bank, fresh)]
     assert digests[0] == digests[1]
     assert all(torch.equal(x, y) for x, y in zip(bank.sums(), fresh.sums(), strict=True))
-
-
-@given(data=st.data(), nodes=st.integers(1, 5), rows=st.integers(1, 4))
-def test_plain_average_of_states_is_the_average_over_nodes_that_trained_the_row(data, nodes, rows):
-    tags, rank = [str(k) for k in range(rows)], 2
-    trained = np.array(data.draw(st.lists(st.booleans(), min_size=nodes * rows, max_size=nodes * rows)))
-    trained = torch.from_numpy(trained.reshape(nodes, rows))
-    values = torch.randn(nodes, rows, rank, generator=torch.Generator().manual_seed(nodes * 7 + rows))
-    start = torch.randn(rows, rank, generator=torch.Generator().manual_seed(rows))
-    values = torch.where(trained[:, :, None], values, start[None])
-    states = [encode(tags, values[n], trained[n]) for n in range(nodes)]
-    arrays = [
-        np.mean([np.frombuffer(getattr(s, name), "<f4") for s in states], axis=0).astype("<f4").tobytes()
-        for name in ("numerator", "weight")
-    ]
-    merged = decode(LoraState(subject_tags=tags, rank=rank, numerator=arrays[0], weight=arrays[1]), tags, rank)
-    for row in range(rows):
-        knowing = values[trained[:, row], row]
-        expected = knowing.mean(dim=0) if len(knowing) else start[row]
-        torch.testing.assert_close(merged[row], expected, rtol=1e-4, atol=1e-4)

@@ -1,24 +1,28 @@
-"""Exact training of output rows: the same integers in a batch, in any order, with any padding, on any kernel."""
+"""Exact training of a LoRA: the same integers in a batch, in any order, with any padding, on any kernel."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import fields, replace
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from edge_node.recognition.training.state import encode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
-from torch.nn.functional import pad
 
 from edge_node.errors import RoundError
 from edge_node.recognition.engine import RoundRequest
-from edge_node.recognition.training import exact, logistic, neggrad
-from edge_node.recognition.training.logistic import LabelledSamples
+from edge_node.recognition.lora.stage import LAWS, Stage
+from edge_node.recognition.training import exact, logistic
+from edge_node.recognition.training.logistic import AskedSamples, Recipe
 from fleet.coordinator.learning.lora_state import initial_state
 from hwmodel import keyed_normal, keyed_uint16
+from tests.lora_states import arrays_with
+from tests.unit.engine import exact_stages
+from tests.unit.engine.exact_stages import STAGES, learn, made_up
 
 SAMPLES = (190, 730, 370)
 RANK = 16
@@ -53,7 +57,7 @@ def samples_of(captured, adapters, device, fleet):
 
 
 def ticket_of(engine, kind, tags, forget=()):
-    shape = LoraShape(features=engine.features, rank=RANK, alpha=RANK, a_seed=9, scale_bits=16)
+    shape = LoraShape(features=engine.features, rank=RANK, alpha=RANK, a_seed=9, scale_bits=14)
     return JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
 
 
@@ -62,7 +66,7 @@ def ticket_of(engine, kind, tags, forget=()):
 def test_a_round_of_training_is_the_same_alone_and_in_a_batch(device, fleet, adapters, samples_of, node, rows):
     tags = sorted(adapters)[:rows]
     ticket, samples = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), samples_of(tags)
-    state = initial_state(tags, ticket.lora, None)
+    state = initial_state(tags, ticket.lora, None).encode()
 
     alone = device.run_rounds([RoundRequest(0, ticket, state, samples[node], {})])[0]
     # The device is the middle chip of the fleet: in its place of a batch are its samples.
@@ -80,8 +84,8 @@ def test_a_round_of_repair_is_the_same_alone_and_in_a_batch(device, fleet, adapt
     tags = sorted(adapters)
     ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
     # Rows so large that the forgotten stand out.
-    rows = keyed_normal(1, "exact.rows", count=len(tags) * RANK).reshape(len(tags), RANK)
-    state, samples = encode(tags, rows, torch.ones(len(tags), dtype=torch.bool)), samples_of(tags)
+    rows = keyed_normal(1, "exact.rows", count=len(tags) * RANK).reshape(len(tags), RANK).clamp(-1.9, 1.9)
+    state, samples = arrays_with(tags, rows).encode(), samples_of(tags)
 
     def request(chip, taken):
         kept = {tag: codes for tag, codes in taken.items() if tag != tags[0]}
@@ -95,83 +99,89 @@ def test_a_round_of_repair_is_the_same_alone_and_in_a_batch(device, fleet, adapt
     assert many[1].metrics == alone.metrics
 
 
-# ---------------------------------------------------------------------------- the output rows, by themselves
+# -------------------------------------------------------------------------------- stages, by themselves
 
 
-@pytest.fixture(scope="module")
-def samples():
-    """Made-up samples of three nodes with `SAMPLES` samples each, five rows, and B."""
-    longest, people = max(SAMPLES), 5
-    shape = (len(SAMPLES), longest)
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_training_and_repair_are_the_same_alone_in_any_order_and_with_any_padding(stage):
+    start, samples = made_up(stage)
+    together = learn(stage, start, samples)
+    backwards = torch.arange(max(exact_stages.SAMPLES)).flip(0)
 
-    def drawn(name, size, bits, scale):
-        codes = keyed_uint16(3, name, count=math.prod(shape) * size).reshape(*shape, size)
-        return exact.on_grid((codes.double() / 2**15 - 1) * scale, bits)
-
-    real = (torch.arange(longest) < torch.tensor(SAMPLES)[:, None])[:, :, None]
-    person = torch.arange(longest) % (2 * people)
-    target = (person[:, None] == torch.arange(people)).double().expand(*shape, -1) * real
-    return LabelledSamples(
-        drawn("exact.u", RANK, 11, 1.5) * real,
-        drawn("exact.base", people, 12, 6.0) * real,
-        target,
-        exact.class_weights(target, real, 0.05) * real,
-    )
-
-
-def some_of(samples, nodes, order=None, longer=0):
-    taken = (getattr(samples, field.name)[nodes] for field in fields(samples))
-    return LabelledSamples(*(pad(t if order is None else t[:, order], (0, 0, 0, longer)) for t in taken))
-
-
-def learn(samples):
-    """Train and repair from rows that are not zero, so that every sample weighs in."""
-    nodes, _, rows = samples.target.shape
-    b = exact.on_grid(torch.arange(rows * RANK).reshape(rows, RANK) % 7 / 7 - 0.4, 16).expand(nodes, -1, -1)
-    every = torch.ones(nodes, rows, dtype=torch.bool)
-    trained = logistic.train(b, samples, every)
-    present = samples.weight.any(dim=2)
-    repaired = neggrad.unlearn(trained, samples, samples.projected, samples.base, present, every)
-    return torch.cat([trained, repaired, samples.loss(trained)[:, None, None].expand(-1, 1, RANK)], dim=1)
-
-
-def test_training_and_repair_are_the_same_alone_in_any_order_and_with_any_padding(samples):
-    together = learn(samples)
-
-    alone = [learn(some_of(samples, [n], torch.arange(count))) for n, count in enumerate(SAMPLES)]
-    backwards = torch.arange(max(SAMPLES)).flip(0)
+    alone = [
+        learn(stage, start[n : n + 1], exact_stages.at(samples, [n], torch.arange(count)))
+        for n, count in enumerate(exact_stages.SAMPLES)
+    ]
+    shuffled = learn(stage, start, exact_stages.at(samples, [0, 1, 2], backwards, longer=33))
+    many = learn(stage, start[torch.tensor([2, 1, 0] * 5)], exact_stages.at(samples, [2, 1, 0] * 5))
 
     assert torch.equal(torch.cat(alone), together)
-    assert torch.equal(learn(some_of(samples, [0, 1, 2], backwards, longer=33)), together)
-    assert torch.equal(learn(some_of(samples, [2, 1, 0] * 5))[:3].flip(0), together)
+    assert torch.equal(shuffled, together)
+    assert torch.equal(many[:3].flip(0), together)
     assert not torch.equal(together[0], together[1])
 
 
-def test_training_and_repair_are_these_integers_on_every_machine(samples):
-    codes = (learn(samples) * 2.0**16).round().to(torch.int64)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ATEN_CPU_CAPABILITY", "default"), ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "COMPATIBLE"), ("THREADS", "2")],
+)
+def test_training_and_repair_are_the_same_integers_under_other_kernels(variable, value):
+    here = exact_stages.digests()
 
-    digest = hashlib.sha256(codes.numpy().astype("<i8").tobytes()).hexdigest()
-    assert digest == "39a1caac7219279f4a1e679b170e15df96a4501919ca0383bce7133b28036af1"
+    there = subprocess.run(
+        [sys.executable, "-m", "tests.unit.engine.exact_stages"],
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    assert there.stdout.split() == here
+    assert len(set(here)) == len(STAGES)
 
 
-def test_a_single_row_is_the_same_alone_and_beside_others(samples):
-    one = LabelledSamples(samples.projected, *(getattr(samples, n)[:, :, :1] for n in ("base", "target", "weight")))
+def test_a_single_row_is_the_same_alone_and_beside_others():
+    stage = Stage(4)
+    start, samples = made_up(stage)
+    first = torch.zeros(3, 1, dtype=torch.int64)
 
-    assert torch.equal(learn(one)[:, 0], learn(samples)[:, 0])
+    one = logistic.train(
+        Recipe.of(stage), start.of_rows(first), samples.of_rows(first), exact_stages.every(samples)[:, :1]
+    )
+
+    assert torch.equal(
+        one.rows, logistic.train(Recipe.of(stage), start, samples, exact_stages.every(samples)).rows[:, :1]
+    )
 
 
-def test_gradients_of_rows_are_those_of_integer_products(samples):
-    b = exact.on_grid(torch.arange(5 * RANK).reshape(5, RANK) % 11 / 11 - 0.4, 16)
-    gradient = samples.gradient(b.expand(3, -1, -1))
+def test_gradients_are_those_of_integer_products():
+    stage = Stage(rank=4, neurons=6, segments=2)
+    start, samples = made_up(stage)
 
+    found = samples.gradient(start)
+
+    reads = samples.asked.reads
     for n in range(3):
-        u = np.int64(samples.projected[n].numpy() * 2**11)
-        base = np.int64(samples.base[n].numpy() * 2**12)
-        logits = torch.from_numpy((base * 2**15 + u @ np.int64(b.numpy() * 2**16).T) / 2.0**27)
-        error = exact.sigmoid(logits) - samples.target[n]
-        error = np.int64((samples.weight[n] * error * 2.0**16).round().numpy())
-        wanted = torch.from_numpy((error.T @ u) / 2.0**27)
-        assert torch.equal(exact.on_grid(wanted, logistic.GRADIENT_BITS), gradient[n])
+
+        def codes(values, bits):
+            return np.int64(np.rint(values.double().numpy() * 2.0**bits))
+
+        a, y = codes(reads.projected[n], 5), codes(reads.drives[n], 7)
+        b, rows = codes(exact.on_grid(start.b[n], 7), 7), codes(exact.on_grid(start.rows[n], 7), 7)
+        pre = a @ b.T + (y << 5)
+        slope = pre > 0
+        h = np.rint(np.where(slope, pre, 0).sum(axis=1) / 2 * 2.0**-7).clip(-256, 256) - codes(
+            samples.asked.nobody[n], 5
+        )
+        u = np.int64(np.concatenate([h.clip(-256, 256), np.rint(a.sum(axis=1) / 2).clip(-256, 256)], axis=1))
+        logits = torch.from_numpy(u @ rows.T + codes(samples.asked.base[n], 12)) * 2.0**-12
+        error = codes((exact.sigmoid(logits.float()) - samples.target[n]) * samples.weight[n], 14)
+        assert np.array_equal(error.T @ u, codes(found.rows[n], 19))
+        back = error @ rows[:, :6]
+        at = np.int64(np.rint(back[:, None] * slope / 2 * 2.0**-9).clip(-512, 512))
+        assert np.array_equal(np.einsum("spn,spr->nr", at, a), codes(found.b[n], 17))
+        assert found.b[n].any()
 
 
 # ------------------------------------------------------------------------------------ arithmetic and bounds
@@ -189,7 +199,9 @@ def test_the_whole_root_is_that_of_integer_arithmetic():
     near = [k * k + d for k in (1, 2, 3, 4095, 2**20 + 7, 2**25 - 1, 67_108_863) for d in (-1, 0, 1)]
     squares = near + (keyed_uint16(1, "exact.root", count=4000).long() ** 3).tolist()
 
-    roots = exact._whole_root(torch.tensor(squares, dtype=torch.float64))
+    roots = exact._whole_root(
+        torch.tensor(squares, dtype=torch.float64), torch.empty(len(squares), dtype=torch.float64)
+    )
 
     assert roots.tolist() == [math.isqrt(square) for square in squares]
 
@@ -209,27 +221,46 @@ def test_a_rate_whose_steps_would_not_be_exact_is_refused():
         exact.Adam(torch.zeros(1), 1e6, 3, gradient_bits=22)
 
 
+def test_products_beyond_the_lighter_carrier_are_those_of_integers():
+    drawn = (keyed_uint16(7, "exact.product", str(k), count=4096).long().reshape(64, 64) - 2**15 for k in range(2))
+    a, b = drawn
+    steps = float((a.abs() @ b.abs()).max())
+
+    assert steps > 2**24
+    assert torch.equal(exact.matmul(a.float(), b.float(), steps).long(), a @ b)
+    with pytest.raises(RoundError, match="product may reach"):
+        exact.matmul(a.float(), b.float(), 2.0**53)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_answers_of_neurons_are_within_what_is_read(law):
+    stage = Stage(rank=2, neurons=3, law=law)
+    codes = torch.full((1, 4, stage.features), 2**20)
+
+    u, _ = stage.samples(codes).read(torch.full((1, 3, 2), 9.0, dtype=torch.float64))
+
+    assert float(u.abs().max()) <= 8.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"projected": 2.0**20}, "logits may reach"),
-        ({"base": 2.0**24}, "logits may reach"),
-        ({"weight": 2.0**30}, "gradients may reach"),
-        ({"projected": 1 / 3}, "projected are not float64 multiples"),
-        ({"base": 1 / 3}, "base are not float64 multiples"),
+        ({"weight": 2.0**30}, "losses may reach"),
+        ({"weight": 1 / 3}, "weight are not float64 multiples"),
+        ({"target": 1 / 3}, "target are not float64 multiples"),
     ],
 )
-def test_samples_whose_sums_might_not_be_exact_are_refused(samples, change, message):
+def test_samples_whose_sums_might_not_be_exact_are_refused(change, message):
+    _, samples = made_up(Stage(4))
     ((name, factor),) = change.items()
 
     with pytest.raises(RoundError, match=message):
         replace(samples, **{name: getattr(samples, name) * factor})
 
 
-def test_forgotten_samples_whose_sums_might_not_be_exact_are_refused(samples):
-    b, every = torch.zeros(3, 5, RANK, dtype=torch.float64), torch.ones(3, 5, dtype=torch.bool)
-    present = samples.weight.any(dim=2)
+@pytest.mark.parametrize(("factor", "message"), [(1 / 3, "base are not float64 multiples"), (2.0**4, "closed form is")])
+def test_logits_of_the_closed_form_that_are_too_large_or_on_no_grid_are_refused(factor, message):
+    asked = made_up(Stage(4))[1].asked
 
-    for projected in (samples.projected * 2.0**20, samples.projected / 3):
-        with pytest.raises(RoundError, match="exact"):
-            neggrad.unlearn(b, samples, projected, samples.base, present, every)
+    with pytest.raises(RoundError, match=message):
+        AskedSamples(asked.reads, asked.nobody, asked.base * factor)
