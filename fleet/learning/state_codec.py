@@ -103,12 +103,13 @@ class StateCodec:
             raise StateError(f"{names[0]} of job {self.job_id} are not finite, or larger than what was averaged")
         counts = np.rint(total).astype(np.int64).reshape(-1, *[1] * (codes.ndim - 1))
         means = _quotient(np.rint(sums).astype(np.int64), np.maximum(counts, 1))
-        return np.where(counts > 0, means, before).astype(np.int16)
+        kept: npt.NDArray[np.int16] = np.where(counts > 0, means, before).astype(np.int16)
+        return kept
 
 
 def record_of(state: StateArrays) -> ArrayRecord:
     """Return the arrays of a state."""
-    arrays = {
+    arrays: dict[str, npt.NDArray[np.int16] | npt.NDArray[np.uint8]] = {
         ROWS: state.rows,
         ROW_WEIGHTS: state.row_weights,
         BRANCHES: state.branches,

@@ -72,8 +72,8 @@ class Stage:
         """Return captured codes, integers ``[..., S, features]``, as numbers; `EngineError` if they are others'."""
         if codes.shape[-1] != self.features:
             raise EngineError(f"a sample of this stage has {self.features} codes; got {codes.shape[-1]}")
-        parts = codes.unflatten(-1, (self.segments, self.rank + self.neurons))
-        projected, drives = parts.split([self.rank, self.neurons], dim=-1)
+        parts = codes.reshape(*codes.shape[:-1], self.segments, self.rank + self.neurons)
+        projected, drives = parts[..., : self.rank], parts[..., self.rank :]
         return StageSamples.of(self, projected * 2.0**-PROJECTED_BITS, drives * 2.0**-DRIVE_BITS)
 
 

@@ -38,7 +38,7 @@ def row_width(shape: LoraShape) -> int:
 
 def code_count(lora: SharedLora) -> int:
     """Return how many codes a LoRA has, of rows and branches."""
-    return sum(len(part.codes) for part in (*lora.rows, *lora.branches))
+    return sum(len(row.codes) for row in lora.rows) + sum(len(branch.codes) for branch in lora.branches)
 
 
 def shape_defect(lora: SharedLora) -> str:
@@ -54,7 +54,8 @@ def shape_defect(lora: SharedLora) -> str:
     read = {row.branch for row in lora.rows} if shape.neurons else set()
     if read != set(range(len(lora.branches))) or (not shape.neurons and any(row.branch for row in lora.rows)):
         return f"rows read branches {sorted(read)} of {len(lora.branches)}: each is read, and no other"
-    if any(abs(code) > MAX_CODE for part in (*lora.rows, *lora.branches) for code in part.codes):
+    codes = [*(row.codes for row in lora.rows), *(branch.codes for branch in lora.branches)]
+    if any(abs(code) > MAX_CODE for part in codes for code in part):
         return f"a code is beyond {MAX_CODE}"
     return ""
 

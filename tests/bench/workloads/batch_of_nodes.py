@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from edge_node.recognition.training.state import encode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
+from reram_fleet.wire.lora_states import StateArrays
 from torch import Tensor
 
 from edge_node.backbones import Backbone
@@ -249,12 +249,13 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
 def _round(fleet: CapturedFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
     """Compare one round of `Engine.run_rounds`."""
     forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
-    shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=16)
+    shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=14)
     tags = list(fleet.enrolled)
     ticket = JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
     # Rows so large that the forgotten stand out: on rows of nothing a repair would have nothing to do.
     rows_before = keyed_normal(1, "batch.lora", count=len(tags) * 8).reshape(len(tags), 8)
-    start = encode(tags, rows_before, torch.ones(len(tags), dtype=torch.bool))
+    codes = (rows_before.clamp(-1.9, 1.9) * 2.0**14).round().numpy().astype(np.int16)
+    start = replace(StateArrays.empty(tags, shape), rows=codes).encode()
     requests = []
     for node in range(len(singles)):
         mine = {tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]}
@@ -265,7 +266,7 @@ def _round(fleet: CapturedFleet, together: Engine, singles: Sequence[Engine], ki
     alone = [one.run_rounds([replace(r, node=0)])[0] for one, r in zip(singles, requests, strict=True)]
 
     def rows(results: Sequence[Any]) -> Tensor:
-        return torch.stack([torch.from_numpy(np.frombuffer(r.state.numerator, "<f4").copy()) for r in results])
+        return torch.stack([torch.from_numpy(StateArrays.decode(r.state).rows) for r in results])
 
     return compared(f"LoRA after a round of {name}", Fidelity.TILE_ACCURATE, rows(batch), rows(alone))
 

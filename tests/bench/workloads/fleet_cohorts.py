@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from flwr.app import Array, ArrayRecord
 from reram_fleet.cohorts import shard_of
-from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, LoraState, SharedLora
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, SharedLora
+from reram_fleet.wire.lora_states import StateArrays
 
 from edge_node.recognition.engine import RoundRequest
-from fleet.coordinator.learning.lora_state import initial_state, quantise
+from fleet.coordinator.learning.lora_state import initial_state, installable
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.replay.federated import fed_average
 from fleet.lab.verification.metrics import auc
+from fleet.learning.state_codec import StateCodec, record_of
 from tests.bench.workloads.face_fleet import NODES, face_fleet
 
 #: Nothing was chosen on them.
@@ -94,18 +97,16 @@ def _shard(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> Sha
     samples = [{tag: faces.captured(tag)[node] for tag in tags if node in faces.places[tag]} for node in nodes]
     state = initial_state(tags, shape, None)
     for _round in range(ROUNDS):
-        results = faces.engine.run_rounds([RoundRequest(node, ticket, state, samples[node], {}) for node in nodes])
-        average = fed_average([(_arrays(result.state), result.num_examples) for result in results])
-        values = average["numerator"].astype(np.float64) / average["weight"].astype(np.float64)[:, None]
-        codes = np.rint(values * 2.0**SCALE_BITS) * 2.0**-SCALE_BITS
-        weight = np.ones(len(tags), "<f4").tobytes()
-        state = LoraState(subject_tags=tags, rank=RANK, numerator=codes.astype("<f4").tobytes(), weight=weight)
-    return quantise(state, shape)
-
-
-def _arrays(state: LoraState) -> dict[str, np.ndarray]:
-    numerator = np.frombuffer(state.numerator, "<f4").reshape(len(state.subject_tags), state.rank)
-    return {"numerator": numerator, "weight": np.frombuffer(state.weight, "<f4")}
+        results = faces.engine.run_rounds(
+            [RoundRequest(node, ticket, state.encode(), samples[node], {}) for node in nodes]
+        )
+        sent = [(record_of(StateArrays.decode(r.state)), r.num_examples) for r in results]
+        average = fed_average([({n: a.numpy() for n, a in arrays.items()}, count) for arrays, count in sent])
+        examples = sum(count for _, count in sent)
+        codec = StateCodec("", b"", state)
+        averaged = ArrayRecord({name: Array(values) for name, values in average.items()})
+        state = codec.averaged(state, averaged, examples, len(sent))
+    return installable(state, shape)
 
 
 def _rates(faces: CapturedFleet, lora: SharedLora | None) -> FleetRates:

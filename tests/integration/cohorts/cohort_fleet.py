@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.cohorts import fleet_seed, shard_of
+from reram_fleet.v1.types_pb2 import SharedLora
 
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.testing import MemoryEngine
-from fleet.coordinator.testing import FEATURES, SteppedCoordinator
+from fleet.coordinator.testing import CODES, FEATURES, SteppedCoordinator
 from fleet.domain.learning import JobState
 from fleet.sim.grid.product import UnitAttempt, play_attempt
 from fleet.store import Store
@@ -131,15 +133,16 @@ class CohortFleet:
     clock: Any
     online: set[str]
     coordinator: SteppedCoordinator
+    codes: CodeRange = CODES
 
     @classmethod
-    def make(cls, folder: Path, clock: Any, node_ids: Sequence[str]) -> CohortFleet:
+    def make(cls, folder: Path, clock: Any, node_ids: Sequence[str], codes: CodeRange = CODES) -> CohortFleet:
         folder.mkdir(parents=True)
         CoordinatorKeys.load_or_create(folder / "keys")
         with Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=clock) as store, store.transaction() as tx:
             tx.fleet.create(FLEET_ID)
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock)
-        fleet = cls(folder, {}, clock, set(node_ids), coordinator)
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock, codes=codes)
+        fleet = cls(folder, {}, clock, set(node_ids), coordinator, codes)
         for number, node_id in enumerate(node_ids):
             fleet.nodes[node_id] = LearningNode(node_id, NodeClock(clock))
             coordinator.enroll(fleet.nodes[node_id])
@@ -151,8 +154,8 @@ class CohortFleet:
         """Return a copy that goes its own way; this one must be closed."""
         shutil.copytree(self.folder, folder)
         nodes = {node_id: node.twin() for node_id, node in self.nodes.items()}
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock)
-        fleet = CohortFleet(folder, nodes, self.clock, set(self.online), coordinator)
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock, codes=self.codes)
+        fleet = CohortFleet(folder, nodes, self.clock, set(self.online), coordinator, self.codes)
         fleet.settle()
         return fleet
 
@@ -214,6 +217,11 @@ class CohortFleet:
         with self.coordinator.transaction() as unit:
             content = unit.revisions.latest_content()
         return {row.subject_tag: list(row.codes) for row in content.shared_lora.rows}
+
+    def lora(self) -> SharedLora:
+        """Return the installed LoRA."""
+        with self.coordinator.transaction() as unit:
+            return unit.revisions.latest_content().shared_lora
 
     def shard(self, number: int) -> CohortShardRow:
         with self.coordinator.transaction() as unit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -19,11 +19,11 @@ from reram_fleet.processes.supervised import SupervisedProcess
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
+from reram_fleet.wire.lora_states import StateArrays
 
 from fleet.learning.ports import remembered_port
 
 #: What a node sends as the weight of a row whose subject it does not know. A power of two: exact.
-UNKNOWN_WEIGHT = np.float32(2.0**-20)
 ENGINE_TOKEN = "engine-token"
 
 
@@ -34,12 +34,10 @@ class Learner:
     knows: str
     examples: int
 
-    def step(self, tags: list[str], numerator: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return numerator [K, r] and weight [K] of this node's contribution to the average."""
-        rows = numerator / weight[:, None]
-        known = np.array([tag == self.knows for tag in tags])
-        new_weight = np.where(known, np.float32(1), UNKNOWN_WEIGHT)
-        return (rows + known[:, None].astype(np.float32)) * new_weight[:, None], new_weight
+    def step(self, state: StateArrays) -> StateArrays:
+        """Return this node's contribution to the average."""
+        known = np.array([tag == self.knows for tag in state.tags], np.uint8)
+        return replace(state, rows=(state.rows + 1) * known[:, None].astype(np.int16), row_weights=known)
 
 
 class ProbeNode(EngineServiceServicer):
@@ -116,20 +114,10 @@ class ProbeNode(EngineServiceServicer):
         if ticket.kind == LEARNING_KIND_EVALUATE_QUALITY:
             metrics = {"accuracy": float(self.learner.examples)}
             return RunRoundResponse(node_id=self.node_id, num_examples=self.learner.examples, metrics=metrics)
-        numerator, weight = self.learner.step(list(state.subject_tags), *arrays_of(state))
-        state.numerator, state.weight = numerator.tobytes(), weight.tobytes()
+        state = self.learner.step(StateArrays.decode(state)).encode()
         return RunRoundResponse(
             node_id=self.node_id,
             sealed_state=seal_symmetric(key, purpose, state.SerializeToString()),
             num_examples=self.learner.examples,
             metrics={"loss": float(self.learner.examples)},
         )
-
-
-def arrays_of(state: LoraState) -> tuple[np.ndarray, np.ndarray]:
-    """Return numerator float32 [K, r] and weight float32 [K]."""
-    rows = len(state.subject_tags)
-    return (
-        np.frombuffer(state.numerator, np.float32).reshape(rows, state.rank),
-        np.frombuffer(state.weight, np.float32),
-    )
