@@ -170,6 +170,14 @@ class NodeEngine(ABC):
         """Return the digests of the node's subject adapters, sorted by tag."""
         return self._bank(node).digests()
 
+    def holds_subject(self, node: int, adapter: SubjectAdapter) -> bool:
+        """Whether this very adapter is active on a node."""
+        return self._bank(node).holds(adapter)
+
+    def digest_of_subject(self, node: int, adapter: SubjectAdapter) -> bytes:
+        """Return the digest of an adapter: known already if it is active."""
+        return self._bank(node).digest_of(adapter)
+
     def active_tags(self, node: int) -> tuple[str, ...]:
         """Return the tags of the node's subject adapters, sorted."""
         return self._bank(node).tags
