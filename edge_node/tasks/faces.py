@@ -164,7 +164,11 @@ class SmallFacesTask(FacesTask):
     """The same people on chips whose last layer has 64 columns: there a LoRA is worth having (docs/adr/0028)."""
 
     layout: FilterLayout = COARSE
-    name: str = field(default="faces-64", init=False)
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and in GetStatus."""
+        return f"{self.photos.task}-64"
 
     @property
     def stage(self) -> LoraStage:

@@ -52,7 +52,7 @@ def test_an_unknown_task_is_told_what_is_known():
     for asked in (load_task, code_range):
         with pytest.raises(
             TaskPluginError,
-            match="no task 'gaits'; known: faces, faces-64, faces-yale-b, fsdd, images, images-brief, speakers",
+            match=f"no task 'gaits'; known: {', '.join(OURS)}",
         ):
             asked("gaits")
 
