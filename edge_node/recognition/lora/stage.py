@@ -117,20 +117,25 @@ class StageSamples:
         B is float64 ``[N, neurons, rank]``.
         """
         stage = self.stage
-        codes = exact.on_grid(b, B_BITS, LARGEST_B)
+        # A state has few bits: its copy in float32 is exact.
+        codes = exact.to_grid_(b.to(torch.float32, copy=True), B_BITS, LARGEST_B)
         reach = (stage.rank * LARGEST_CODE * LARGEST_B + LARGEST_CODE) * 2.0 ** (PROJECTED_BITS + B_BITS)
         pre = exact.matmul(self.projected.flatten(1, 2), codes.mT, reach).view(self.drives.shape).add_(self.drives)
         answer, slope = LAWS[stage.law](pre)
         u = torch.empty(*self.drives.shape[:2], stage.width)
         torch.sum(answer, dim=2, out=u[:, :, : stage.neurons])
         torch.sum(self.projected, dim=2, out=u[:, :, stage.neurons :])
-        return exact.to_grid_(u.div_(stage.segments), READ_BITS, LARGEST_READ), slope
+        if stage.segments > 1:
+            u.div_(stage.segments)
+        return exact.to_grid_(u, READ_BITS, LARGEST_READ), slope
 
     def back(self, behind: Tensor, slope: Tensor) -> Tensor:
         """Return the gradient of B, float64 ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
-        at = (behind[:, :, None] * slope).div_(self.stage.segments)
+        at = behind[:, :, None] * slope
+        if self.stage.segments > 1:
+            at.div_(self.stage.segments)
         at = exact.to_grid_(at, BACK_BITS, LARGEST_BACK).flatten(1, 2)
-        reach = exact.largest(at.abs().sum(dim=1)) * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
+        reach = exact.largest_sum(at, dim=1) * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
         return exact.matmul(at.mT, self.projected.flatten(1, 2), reach).double()
 
 

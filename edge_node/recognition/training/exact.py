@@ -86,6 +86,15 @@ def largest(values: Tensor) -> float:
     return float(values.abs().amax()) if values.numel() else 0.0
 
 
+def largest_sum(values: Tensor, dim: int) -> float:
+    """Return the largest sum of magnitudes along an axis, rounded up: 0 of nothing."""
+    if not values.numel():
+        return 0.0
+    # A float32 sum of n magnitudes errs by less than n 2^-24 of itself.
+    slack = 1 + values.shape[dim] * 2.0**-23
+    return float(torch.linalg.vector_norm(values, ord=1, dim=dim).amax()) * slack
+
+
 def sigmoid(logits: Tensor) -> Tensor:
     """Return the sigmoid of logits on any grid, on that of `TABLE_BITS`, in their carrier."""
     index = _steps(logits).clamp_(-_END, _END).add_(_END)

@@ -98,7 +98,7 @@ class AskedSamples:
     def read(self, factors: Factors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return logits, ``[N, S, K]``; u, rows as they are multiplied, and slopes, which lead back to the factors."""
         u, slope = centred_reads(self.reads, self.nobody, factors.b)
-        rows = on_grid(factors.rows, ROW_BITS, LARGEST_ROW)
+        rows = to_grid_(factors.rows.to(torch.float32, copy=True), ROW_BITS, LARGEST_ROW)
         steps = (u.shape[2] * LARGEST_READ * LARGEST_ROW + LARGEST_BASE) * 2.0 ** (READ_BITS + ROW_BITS)
         return exact.matmul(u, rows.mT, steps).add_(self.base), u, rows, slope
 
@@ -173,12 +173,11 @@ class LabelledSamples:
 
 def led_back(reads: StageSamples, error: Tensor, u: Tensor, rows: Tensor, slope: Tensor) -> Factors:
     """Return the gradient of the factors from that of logits, ``[N, S, K]`` at `ERROR_BITS`; the rest as of `read`."""
-    size = error.abs()
-    of_row = exact.largest(size.sum(dim=1)) * LARGEST_READ * 2.0 ** (ERROR_BITS + READ_BITS)
+    of_row = exact.largest_sum(error, dim=1) * LARGEST_READ * 2.0 ** (ERROR_BITS + READ_BITS)
     for_rows = exact.matmul(error.mT, u, of_row).double()
     if not slope.shape[3]:
         return Factors(torch.zeros(len(rows), 0, reads.stage.rank, dtype=torch.float64), for_rows)
-    of_sample = exact.largest(size.sum(dim=2)) * LARGEST_ROW * 2.0 ** (ERROR_BITS + ROW_BITS)
+    of_sample = exact.largest_sum(error, dim=2) * LARGEST_ROW * 2.0 ** (ERROR_BITS + ROW_BITS)
     behind = exact.matmul(error, rows[:, :, : slope.shape[3]], of_sample)
     return Factors(reads.back(behind, slope), for_rows)
 
