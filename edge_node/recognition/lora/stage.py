@@ -130,21 +130,21 @@ class StageSamples:
 
     @cached_property
     def _mean_projected(self) -> Tensor:
-        return self._mean(self.projected)
+        return self._mean(self.projected.clone())
 
     def _mean(self, parts: Tensor) -> Tensor:
-        """Return the mean over segments on the grid that rows read."""
-        whole = parts.sum(dim=2).div_(self.stage.segments) if self.stage.segments > 1 else parts[:, :, 0].clone()
+        """Return the mean over segments on the grid that rows read; the parts are used up."""
+        whole = parts.sum(dim=2).div_(self.stage.segments) if self.stage.segments > 1 else parts[:, :, 0]
         return exact.to_grid_(whole, READ_BITS, LARGEST_READ)
 
     def back(self, behind: Tensor, slope: Tensor) -> Tensor:
-        """Return the gradient of B, float64 ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
+        """Return the gradient of B, ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
         at = behind[:, :, None] * slope
         if self.stage.segments > 1:
             at.div_(self.stage.segments)
         at = exact.to_grid_(at, BACK_BITS, LARGEST_BACK).flatten(1, 2)
         reach = exact.largest_sum(at, dim=1) * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
-        return exact.matmul(at.mT, self.projected.flatten(1, 2), reach).double()
+        return exact.matmul(at.mT, self.projected.flatten(1, 2), reach)
 
 
 def _rectifier(pre: Tensor) -> tuple[Tensor, Tensor]:

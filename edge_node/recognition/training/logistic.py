@@ -29,7 +29,7 @@ BASE_BITS, ERROR_BITS, GRADIENT_BITS = 12, 14, 22
 #: Largest logit of the closed form: a cosine is within +-1, and so is a threshold.
 LARGEST_BASE = 2.0 * GAIN
 #: Nodes that are computed at once: what they need then stays near the processor.
-_CHUNK = 4
+_CHUNK = 8
 #: The loss, which is only reported, is taken of logits up to this, and rounded to so many fraction bits.
 _LARGEST_LOGIT, _LOSS_BITS = 2.0**10, 12
 
@@ -121,8 +121,9 @@ def learnt_logits(reads: StageSamples, nobody: Tensor, factors: Factors) -> Tens
 def centred_reads(reads: StageSamples, nobody: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return u, ``[N, S, width]``, less what neurons answer to `nobody`, as `AskedSamples` has it; and slopes."""
     u, slope = reads.read(b)
-    u[:, :, : nobody.shape[2]] -= nobody
-    return u.clamp_(-LARGEST_READ, LARGEST_READ), slope
+    # What rows read of A x is within the limits already.
+    u[:, :, : nobody.shape[2]].sub_(nobody).clamp_(-LARGEST_READ, LARGEST_READ)
+    return u, slope
 
 
 def gathered(values: Tensor, rows: Tensor) -> Tensor:
