@@ -1,4 +1,4 @@
-"""LoRA that an earlier version has learnt, at 2^-16 and beyond int16: nodes keep it, and whatever follows starts there."""
+"""LoRA of an earlier version, at 2^-16 and beyond int16: nodes keep it, and whatever follows starts there."""
 
 from __future__ import annotations
 
