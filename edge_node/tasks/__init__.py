@@ -50,14 +50,19 @@ class Split:
 class LabelledImages:
     """Images of some classes."""
 
-    #: Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
+    #: Colour levels 0 to 255, uint8 ``[B, 24, 24, 3]``.
     levels: Tensor
-    #: int64 ``[B]``.
+    #: Class of each, and its style: int64 ``[B]``.
     labels: Tensor
+    styles: Tensor
 
-    def of(self, label: int) -> Tensor:
-        """Return the images of one class, uint8 ``[b, 8, 8]``."""
-        return self.levels[self.labels == label]
+    def where(self, mask: Tensor) -> LabelledImages:
+        """Return the images of a mask, bool ``[B]``."""
+        return LabelledImages(self.levels[mask], self.labels[mask], self.styles[mask])
+
+    def of(self, label: int) -> LabelledImages:
+        """Return the images of one class."""
+        return self.where(self.labels == label)
 
 
 class Task(Protocol):
@@ -111,6 +116,13 @@ class GenerationTask(Task, Protocol):
 
     def label(self, name: str) -> int:
         """Return the label of the class of a name; `TaskError` if there is none."""
+
+    def style(self, name: str) -> int:
+        """Return the style of a name, or the one that says nothing for ``""``; `TaskError` if there is none."""
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the styles, all of them public."""
 
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class."""

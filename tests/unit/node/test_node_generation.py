@@ -135,7 +135,7 @@ def test_private_class_is_generated_by_its_tag_and_public_ones_by_name(device):
 
     mine, public = device.generate(tag), device.generate(name="d1", seed=3)
 
-    assert (mine.rows, mine.columns, len(mine.levels)) == (8, 8, 2 * 64)
+    assert (mine.rows, mine.columns, mine.channels, len(mine.levels)) == (8, 8, 3, 2 * 192)
     assert set(public.levels) == {4}
     assert public.infer_cost.energy_j == 2e-6
     assert device.node.inference_counts() == (4, 0)
