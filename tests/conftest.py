@@ -59,7 +59,9 @@ def pytest_collection():
 ONE_FLEET = {
     "tests/faults/test_node_killed.py": "tests/faults/test_coordinator_killed.py",
     "tests/faults/test_superlink_killed.py": "tests/faults/test_planted_arrays.py",
+    "tests/faults/test_simulation_agrees.py": "tests/faults/test_planted_arrays.py",
     "tests/faults/test_trained_in_shards.py": "tests/faults/test_planted_arrays.py",
+    "tests/integration/learning/test_superlink_control.py": "tests/integration/learning/test_learning_job.py",
 }
 
 

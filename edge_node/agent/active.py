@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from reram_fleet.crypto import digests
 from reram_fleet.v1 import types_pb2 as types
@@ -28,7 +29,7 @@ class AdapterDigests:
     lora: bytes
     head: bytes
 
-    @property
+    @cached_property
     def all(self) -> bytes:
         """Digest of everything."""
         return digests.adapters_digest(self.subjects, self.lora, self.head)
@@ -41,7 +42,8 @@ class ActiveAdapters:
         self._context, self._eraser = context, eraser
         self._journal, self._engine, self._recognition = context.journal, context.engine, context.recognition
         self._node_index = context.node_index
-        self._content = types.RevisionContent()
+        # Since they changed last: a forget asks twice for the same.
+        self._digests: AdapterDigests | None = None
 
     @property
     def subjects(self) -> list[types.SubjectAdapter]:
@@ -68,30 +70,36 @@ class ActiveAdapters:
     @property
     def digests(self) -> AdapterDigests:
         """Digests of what is in SRAM now."""
-        return AdapterDigests(
-            self._engine.subject_digests(self._node_index),
-            digests.lora_digest(self.lora),
-            self._recognition.head_digest(self._node_index) if self._recognition else digests.NO_HEAD,
-        )
-
-    def restore(self) -> None:
-        """Load what the journal says is active, after a start."""
-        if (row := self._journal.active_revision()) is not None:
-            self._content = without(self._context.cipher.open_revision(row), self._journal.tombstones())
-        self.load()
+        if self._digests is None:
+            self._digests = AdapterDigests(
+                self._engine.subject_digests(self._node_index),
+                digests.lora_digest(self.lora),
+                self._recognition.head_digest(self._node_index) if self._recognition else digests.NO_HEAD,
+            )
+        return self._digests
 
     def drop(self, tags: Collection[str]) -> None:
         """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
-        self._content = without(self._content, tags)
+        self._digests = None
         self._engine.drop_subjects(self._node_index, tags)
 
-    def load(self) -> None:
+    def load(self, content: types.RevisionContent | None = None) -> None:
         """Make the engine hold what it should, and nothing else.
 
         `AdapterError` if what a revision brings does not fit the engine.
+
+        Parameters
+        ----------
+        content
+            Of a revision that is about to be active; that of the one in the journal if left out.
         """
-        wanted = {subject.subject_tag: subject for subject in self._content.subjects}
+        self._digests = None
         tombstones = self._journal.tombstones()
+        if content is None:
+            active = self._journal.active_revision()
+            stored = self._context.cipher.open_revision(active) if active else types.RevisionContent()
+            content = without(stored, tombstones)
+        wanted = {subject.subject_tag: subject for subject in content.subjects}
         for row in self._journal.enrolments():
             # Whom the coordinator has refused it does not know: a receipt must not name them.
             if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
@@ -102,8 +110,8 @@ class ActiveAdapters:
         for tag in sorted(wanted):
             if present.get(tag) != wanted[tag]:
                 self._engine.set_subject(self._node_index, wanted[tag])
-        lora = self._content.shared_lora if self._content.shared_lora.rows else None
-        head = self._content.head if self._content.head.subject_tags else None
+        lora = content.shared_lora if content.shared_lora.rows else None
+        head = content.head if content.head.subject_tags else None
         if self._recognition is None:
             if lora is not None:
                 raise AdapterError("nodes that generate have no shared LoRA: every class has an adapter of its own")
@@ -138,19 +146,18 @@ class ActiveAdapters:
             tombstones=self._journal.tombstones(),
             active_revision=active.revision if active else 0,
         )
-        before = self._content
         try:
             check_manifest(manifest, standpoint)
             content = open_content(manifest, offer.content, self._context.keys.sealing, standpoint)
             overhead = self._engine.deployment(self._node_index, content, offer.ByteSize())
-            self._content = content
-            self.load()
+            self.load(content)
         except (RevisionRefusedError, AdapterError) as error:
             logger.warning("refused a revision: %s", error)
-            self._content = before
             self.load()
             result.refusal = str(error)
             return result
+        # For the receipt, and so that the next forget need not wait for it.
+        _ = self.digests.all
         key_id = f"{manifest.revision}-{manifest.digest.hex()[:16]}"
         row = RevisionRow(
             revision=manifest.revision,

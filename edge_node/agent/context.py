@@ -149,9 +149,9 @@ class Meter:
         for phase, cost in costs.items():
             self._ledger.charge(phase, cost, self._node_index)
 
-    def totals(self) -> list[types.PhaseCost]:
-        """Return what has been spent since the node was made, as it travels."""
-        return phase_costs(self._ledger.totals(self._node_index))
+    def totals(self) -> dict[Phase, Cost]:
+        """Return what has been spent since the node was made, by phase."""
+        return self._ledger.totals(self._node_index)
 
     @property
     def overdue(self) -> bool:
@@ -160,7 +160,7 @@ class Meter:
 
     def save(self) -> None:
         """Store the counters, as part of a transaction of the caller's."""
-        self._journal.save_counters(self._ledger.totals(self._node_index), self.inferences, self.stale_refused)
+        self._journal.save_counters(self.totals(), self.inferences, self.stale_refused)
         self._saved_at_s = self._clock.boottime_s()
 
 

@@ -46,15 +46,9 @@ class Contributions:
 
     def due(self) -> list[Envelope]:
         """Return signed contributions that are neither acknowledged nor sent since `reconnected`."""
-        tombstones = self._journal.tombstones()
-        envelopes = []
-        for row in self._journal.enrolments():
-            key = (row.subject_tag, row.sequence)
-            if row.subject_tag in tombstones or row.refusal or row.acked_sequence >= row.sequence or key in self._sent:
-                continue
-            self._sent.add(key)
-            envelopes.append(self._sealed(row))
-        return envelopes
+        due = [row for row in self._journal.unacknowledged() if (row.subject_tag, row.sequence) not in self._sent]
+        self._sent.update((row.subject_tag, row.sequence) for row in due)
+        return [self._sealed(row) for row in due]
 
     def _sealed(self, row: EnrolmentRow) -> Envelope:
         samples, recognition = self._context.cipher.open_samples(row), self._context.recognition

@@ -46,7 +46,7 @@ class Forgetting:
             digest_before=digest_before,
             subject_adapters=len(tags.intersection(held)),
             lora_rows=sum(row.subject_tag in tags for row in lora.rows),
-            code_samples=sum(row.samples for row in self._journal.enrolments() if row.subject_tag in tags),
+            code_samples=sum(samples for tag, samples in self._journal.enrolled().items() if tag in tags),
             suppress_seconds=self._clock.boottime_s() - begun_s,
         )
         with self._journal.transaction():

@@ -19,7 +19,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.context import NodeContext
+from edge_node.agent.context import NodeContext, phase_costs
 from edge_node.agent.contributions import Contributions
 from edge_node.agent.enrolment import Enrolment
 from edge_node.agent.forget_log import check_end, new_entries
@@ -32,7 +32,7 @@ from edge_node.recognition.environment import environment
 from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
-from hwmodel import LedgerMark
+from hwmodel import LedgerMark, Phase
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class Node:
         # What telemetry said last on this stream, and how many heartbeats went without it since.
         self._told: object = None
         self._untold = 0
-        # In memory only: what was sealed to it is gone with it.
+        # In memory only: what was sealed to it is gone with it. Suppressing is not to wait for the next one to be made.
+        self._next_session_key: X25519PrivateKey | None = None
         self._new_session_key()
         eraser = Eraser(context.journal, context.cipher)
         self._adapters = ActiveAdapters(context, eraser)
@@ -69,7 +70,7 @@ class Node:
         self._rounds = Rounds(context)
         # Finish what a crash interrupted, then load what the journal says is active.
         eraser.recover()
-        self._adapters.restore()
+        self._adapters.load()
         self.save_counters()
         self._serve_state.status()
 
@@ -242,8 +243,11 @@ class Node:
         return self._session_key.public_key().public_bytes_raw()
 
     def _new_session_key(self) -> bytes:
-        self._session_key = X25519PrivateKey.from_private_bytes(self.context.randomness.draw(sealing.KEY_BYTES))
+        self._session_key, self._next_session_key = self._next_session_key or self._draw_session_key(), None
         return self.session_public_key
+
+    def _draw_session_key(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(self.context.randomness.draw(sealing.KEY_BYTES))
 
     def _take_lease(self, envelope: types.Envelope) -> list[ConnectRequest]:
         lease = self.context.verified(envelope, types.Lease)
@@ -272,6 +276,7 @@ class Node:
         with self._lock:
             if self._meter.overdue:
                 self.save_counters()
+            self._next_session_key = self._next_session_key or self._draw_session_key()
             messages = [ConnectRequest(heartbeat=self._heartbeat()), *self._telemetry()]
             # Not before the node has caught up: a tag that is about to be suppressed is not sent any more.
             if self._serve_state.serving:
@@ -280,19 +285,20 @@ class Node:
 
     def _telemetry(self) -> list[ConnectRequest]:
         """Return what was spent and done, if that is more than the radio of heartbeats since it was told last."""
-        telemetry = node_pb2.Telemetry(
-            costs=self._meter.totals(),
-            energy_model=self.context.energy_model,
-            inferences=self._meter.inferences,
-            stale_inferences_refused=self._meter.stale_refused,
-            subject_adapters=len(self._adapters.tags),
-        )
-        spent = [cost for cost in telemetry.costs if cost.phase != types.ENERGY_PHASE_RADIO]
-        news = (spent, telemetry.inferences, telemetry.stale_inferences_refused, telemetry.subject_adapters)
+        spent, meter, adapters = self._meter.totals(), self._meter, len(self._adapters.tags)
+        without_radio = {phase: cost for phase, cost in spent.items() if phase is not Phase.RADIO}
+        news = (without_radio, meter.inferences, meter.stale_refused, adapters)
         self._untold += 1
         if news == self._told and self._untold < TELEMETRY_AT_LEAST:
             return []
         self._told, self._untold = news, 0
+        telemetry = node_pb2.Telemetry(
+            costs=phase_costs(spent),
+            energy_model=self.context.energy_model,
+            inferences=meter.inferences,
+            stale_inferences_refused=meter.stale_refused,
+            subject_adapters=adapters,
+        )
         return [ConnectRequest(telemetry=telemetry)]
 
     def _contributing(self) -> list[ConnectRequest]:
@@ -363,7 +369,7 @@ class Node:
                 revision=active.revision if active else 0,
                 revision_digest=active.digest if active else b"",
                 subject_tags=self._adapters.tags,
-                costs=self._meter.totals(),
+                costs=phase_costs(self._meter.totals()),
                 energy_model=self.context.energy_model,
                 overhead=types.DeploymentOverhead.FromString(active.overhead) if active else None,
                 reram_writes=int(self.context.engine.cell_writes[self.context.node_index]),

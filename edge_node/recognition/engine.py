@@ -14,7 +14,6 @@ import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
-    LoraShape,
     SubjectAdapter,
 )
 from reram_fleet.wire.shared_lora import lora_shape
@@ -30,6 +29,7 @@ from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import logistic, neggrad
 from edge_node.recognition.training.logistic import GAIN
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
+from edge_node.recognition.whitening import ChipWhitening, Whitened
 from edge_node.tasks import RecognitionTask
 from hwmodel import Cost, EnergyLedger, LayerSpec, NetworkSpec, Phase, Preset, TrainingFacts, cost
 from hwmodel.networks.spec import Density, Lora
@@ -40,7 +40,7 @@ __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 #: Chips that are programmed, and nodes that are asked, at once: bounds the memory of a large fleet.
 CHUNK = 50
 #: Nodes whose whitened people are kept: those asked last.
-_ROWS_KEPT = 256
+_PEOPLE_KEPT = 256
 
 
 class Engine(RecognitionEngine):
@@ -65,8 +65,8 @@ class Engine(RecognitionEngine):
         self._public_reads = tuple(reads for reads in chips.calibrated if bool((reads.reads > 0).all()))
         worn = [reads.wear for reads in self._public_reads]
         self._wear = torch.stack(worn).amax(dim=0) if worn else torch.zeros(len(node_ids), dtype=torch.float64)
-        # Whitened unit means by node, made when needed after a change.
-        self._rows: OrderedDict[int, Tensor] = OrderedDict()
+        # Whitened means by node, made when needed after a change.
+        self._people: OrderedDict[int, Whitened] = OrderedDict()
 
     @classmethod
     def build(
@@ -137,7 +137,7 @@ class Engine(RecognitionEngine):
         """
         self._bank(node)
         self._banks[node] = AdapterBank(self.features, self._pool)
-        self._rows.pop(node, None)
+        self._people.pop(node, None)
         programming, reading = self._first_costs[node]
         self.ledger.restore({Phase.PROGRAM: programming}, node)
         _restore(self.ledger, saved_costs, node)
@@ -212,12 +212,12 @@ class Engine(RecognitionEngine):
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a subject adapter active on a node, replacing one with its tag; `AdapterError` if it does not fit."""
         super().set_subject(node, adapter)
-        self._rows.pop(node, None)
+        self._people.pop(node, None)
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped."""
         dropped = super().drop_subjects(node, tags)
-        self._rows.pop(node, None)
+        self._people.pop(node, None)
         return dropped
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
@@ -258,20 +258,18 @@ class Engine(RecognitionEngine):
 
     def _identified(self, codes: Tensor, nodes: Sequence[int], claimed: str | None) -> Identification:
         tags = [self._banks[node].tags for node in nodes]
-        unit = self._calibration.whitening.unit(codes, nodes)
         widest = max(1, *(len(row) for row in tags))
-        rows = torch.zeros(len(nodes), widest, self.features, dtype=torch.float64)
-        absent = torch.ones(len(nodes), 1, widest, dtype=torch.bool)
-        for place, node in enumerate(nodes):
-            rows[place, : len(tags[place])] = self._unit_rows(node)
-            absent[place, 0, : len(tags[place])] = torch.tensor([claimed not in (None, tag) for tag in tags[place]])
-        cosine = (unit @ rows.mT).masked_fill(absent, -torch.inf)
+        cosine = torch.full((len(nodes), codes.shape[1], widest), -torch.inf, dtype=torch.float64)
         score = cosine.clone()
-        for shape, members in self._lora_groups(nodes):
-            b = torch.zeros(len(members), widest, shape.rank, dtype=torch.float64)
-            for i, place in enumerate(members):
-                b[i, : len(tags[place])] = self._banks[nodes[place]].lora_rows()
-            score[members] += project(shape, unit[members]) @ b.mT / GAIN
+        for place, node in enumerate(nodes):
+            chip, bank, known = self._calibration.whitening.chip(node), self._banks[node], slice(len(tags[place]))
+            samples = chip.of(codes[place])
+            cosine[place, :, known] = chip.cosine(samples, self._whitened_people(node, chip))
+            if claimed is not None:
+                cosine[place, :, [k for k, tag in enumerate(tags[place]) if tag != claimed]] = -torch.inf
+            score[place] = cosine[place]
+            if (shape := bank.lora_shape) is not None:
+                score[place, :, known] += project(shape, chip.unit(samples)) @ bank.lora_rows().mT / GAIN
         fused = score.clone()
         threshold = self._calibration.accept_threshold[list(nodes)]
         for head, members in self._head_groups(nodes):
@@ -302,25 +300,15 @@ class Engine(RecognitionEngine):
             self._charge_round(request, result.num_examples + hidden)
         return results
 
-    def _unit_rows(self, node: int) -> Tensor:
-        rows = self._rows.pop(node, None)
-        if rows is None:
+    def _whitened_people(self, node: int, chip: ChipWhitening) -> Whitened:
+        people = self._people.pop(node, None)
+        if people is None:
             sums, _ = self._banks[node].sums()
-            rows = self._calibration.whitening.unit(sums[None], [node])[0]
-        self._rows[node] = rows
-        if len(self._rows) > _ROWS_KEPT:
-            self._rows.popitem(last=False)
-        return rows
-
-    def _lora_groups(self, nodes: Sequence[int]) -> list[tuple[LoraShape, list[int]]]:
-        """Return places among nodes by the shape of their LoRA: in a fleet nearly always one group."""
-        groups: dict[bytes, tuple[LoraShape, list[int]]] = {}
-        for place, node in enumerate(nodes):
-            shape = self._banks[node].lora_shape
-            if shape is not None:
-                key = shape.SerializeToString(deterministic=True)
-                groups.setdefault(key, (shape, []))[1].append(place)
-        return list(groups.values())
+            people = chip.of(sums)
+        self._people[node] = people
+        if len(self._people) > _PEOPLE_KEPT:
+            self._people.popitem(last=False)
+        return people
 
     def _head_groups(self, nodes: Sequence[int]) -> list[tuple[HeadAdapter, list[int]]]:
         """Return places among nodes with the same head and people: in a fleet nearly always one group."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
+from edge_node.recognition.whitening import Whitening
 
 #: The rule: the threshold rejects this share of the public people's own samples when each of them in turn is
 #: treated like somebody enrolled (left out of centre and covariance, each sample left out of its own mean).
@@ -24,51 +25,8 @@ FALSE_REJECT_SHARE = 0.10
 #: false acceptance 4.1, 5.1 % by the same rule; larger ones accept still more strangers.
 SHRINKAGE = 0.3
 
-#: Nodes whitened or calibrated at once: bounds scratch memory (a megabyte or two each) for a large fleet.
+#: Nodes calibrated at once: bounds scratch memory (a megabyte or two each) for a large fleet.
 _CHUNK = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Whitening:
-    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of P public samples.
-
-    C = W' W / P, where W are the public codes X less their person's mean: ``W = H X``. So z lies in f and the rows of
-    X, ``z = f / sqrt(r) + X' K (X f)``, and all that has to be solved is P x P: with ``W W' / P = U diag(l) U'``,
-
-    ``K = -H U diag(1 / (sqrt(r) sqrt(l + r) (sqrt(l + r) + sqrt(r)))) U' H / P``.
-
-    X f is of integers, and exact.
-
-    Attributes
-    ----------
-    codes
-        X, centred: integers [N, P, F] of whatever type holds them.
-    kernel
-        K, float64 [N, P, P].
-    floor
-        1 / sqrt(r), float64 [N].
-    """
-
-    codes: Tensor
-    kernel: Tensor
-    floor: Tensor
-
-    def unit(self, codes: Tensor, nodes: slice | Sequence[int] = slice(None)) -> Tensor:
-        """Return whitened vectors of length 1 (zero stays zero), float64 [N, B, F], from codes [N, B, F]."""
-        which = range(len(self.floor))[nodes] if isinstance(nodes, slice) else nodes
-        z = torch.empty(codes.shape, dtype=torch.float64)
-        for start in range(0, len(which), _CHUNK):
-            part, some = slice(start, start + _CHUNK), list(which[start : start + _CHUNK])
-            f, public = codes[part].double(), self.codes[some].double()
-            inside = (f @ public.mT) @ self.kernel[some]
-            z[part] = f * self.floor[some, None, None] + inside @ public
-        return functional.normalize(z, dim=-1)
-
-    @property
-    def macs_per_vector(self) -> int:
-        """Multiply-accumulates of whitening one vector on a device, which keeps the P directions that K has."""
-        _, public, features = self.codes.shape
-        return features * (2 * public + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +71,9 @@ class ScoreCalibration:
         samples = [count for _, count in sorted(Counter(person.tolist()).items())]
         if len(samples) < 3 or min(samples) < 2:
             raise EngineError(f"calibration needs three public people with two samples each; got {samples} samples")
-        public, floor, threshold = len(person), torch.empty(nodes).double(), torch.empty(nodes).double()
-        kernel = torch.empty(nodes, public, public, dtype=torch.float64)
+        threshold = torch.empty(nodes, dtype=torch.float64)
         centre = kept = torch.empty(0)
+        whitening: list[tuple[Tensor, ...]] = []
         first = 0
         for part in parts:
             for start in range(0, len(part), _CHUNK):
@@ -128,10 +86,11 @@ class ScoreCalibration:
                 if kept.dtype is torch.int16 and int(fitted.centred.abs().max()) > torch.iinfo(torch.int16).max:
                     kept = kept.to(torch.int32)
                 centre[where], kept[where] = fitted.centre, fitted.centred
-                kernel[where], floor[where] = fitted.kernel()
+                whitening.append(fitted.whitening())
                 threshold[where] = _threshold(fitted.genuine_scores())
                 first += len(some)
-        return cls(centre, Whitening(kept, kernel, floor), threshold, person)
+        axes, variances, means, squares, ridge = map(torch.cat, zip(*whitening, strict=True))
+        return cls(centre, Whitening(kept, axes, variances, means, squares, ridge, fitted.person), threshold, person)
 
 
 def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
@@ -183,15 +142,17 @@ class _PublicProducts:
         spread = torch.eye(count, dtype=torch.float64) - same / same.sum(dim=1, keepdim=True)
         return cls(centre.to(torch.int32), centred, rows @ rows.mT, person, spread)
 
-    def kernel(self) -> tuple[Tensor, Tensor]:
-        """Return K and 1 / sqrt(r) of `Whitening`, fitted on all people."""
+    def whitening(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return axes, variances, means, squares and ridge of `Whitening`, fitted on all people."""
         count = len(self.person)
-        within = self.spread @ self.products[:, :count, :count] @ self.spread
-        eigenvalues, vectors = torch.linalg.eigh(within / count)
-        ridge, above = self._ridge(within)[:, None], eigenvalues.clamp(min=0)
-        root, high = ridge.sqrt(), (above + ridge).sqrt()
-        inside = (vectors / (root * high * (high + root) * -count)[:, None, :]) @ vectors.mT
-        return self.spread @ inside @ self.spread, root[:, 0].reciprocal()
+        products = self.products[:, :count, :count]
+        within = self.spread @ products @ self.spread
+        variances, vectors = torch.linalg.eigh(within / count)
+        axes = self.spread @ vectors
+        of_person = functional.one_hot(self.person).double().T
+        means = of_person @ products @ axes / of_person.sum(dim=1, keepdim=True)
+        squares = products.diagonal(dim1=1, dim2=2).clone()
+        return axes, variances.clamp(min=0), means, squares, self._ridge(within)
 
     def genuine_scores(self) -> Tensor:
         """Return `genuine_scores`, float64 [N, P].

@@ -28,7 +28,7 @@ class Eraser:
         """
         erasure = self._journal.erasure(generation)
         if erasure is None:
-            enrolled = {row.subject_tag for row in self._journal.enrolments()}
+            enrolled = self._journal.enrolled().keys()
             superseded = [row.key_id for row in self._journal.superseded_revisions()]
             with self._journal.transaction():
                 self._journal.intend_erasure(generation, sorted(enrolled & set(tags)), superseded)
@@ -50,7 +50,7 @@ class Eraser:
         """Finish what a crash interrupted, and destroy keys that no row refers to."""
         for erasure in self._journal.unfinished_erasures():
             self._carry_out(erasure)
-        enrolled = {row.subject_tag for row in self._journal.enrolments()}
+        enrolled = self._journal.enrolled().keys()
         revisions = self._journal.superseded_revisions()
         if (active := self._journal.active_revision()) is not None:
             revisions.append(active)

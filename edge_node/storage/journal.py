@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        # As it was read last, unless it has changed since.
+        # As it was read or written last.
         self._position: Position | None = None
+        # Counters as they were written last: most of them are still that.
+        self._costs: dict[Phase, Cost] = {}
+        self._inference_counts: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: Path, node_id: str) -> Journal:
@@ -124,7 +128,7 @@ class Journal:
             raise
 
     def _roll_back(self) -> None:
-        self._position = None
+        self._position, self._costs, self._inference_counts = None, {}, None
         # SQLite has rolled back by itself after some errors (a full disk).
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -181,8 +185,12 @@ class Journal:
 
     def save_counters(self, costs: Mapping[Phase, Cost], inferences: int, stale_refused: int) -> None:
         """Store cumulative costs and inference counts."""
-        self._connection.executemany("INSERT OR REPLACE INTO cost VALUES (?, ?, ?, ?, ?)", list(_cost_rows(costs)))
-        self._run("UPDATE node SET inferences = ?, stale_refused = ?", inferences, stale_refused)
+        if changed := {phase: cost for phase, cost in costs.items() if cost != self._costs.get(phase)}:
+            self._connection.executemany("INSERT OR REPLACE INTO cost VALUES (?, ?, ?, ?, ?)", _cost_rows(changed))
+            self._costs |= changed
+        if (counts := (inferences, stale_refused)) != self._inference_counts:
+            self._run("UPDATE node SET inferences = ?, stale_refused = ?", *counts)
+            self._inference_counts = counts
 
     def costs(self) -> dict[Phase, Cost]:
         """Return the cumulative costs last saved; empty for a chip that was never programmed."""
@@ -212,7 +220,7 @@ class Journal:
             "INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [(tag, row.generation) for tag in tags]
         )
         self._run("UPDATE node SET generation = ?, log_head = ?", row.generation, row.payload_hash)
-        self._position = None
+        self._position = replace(self.position(), generation=row.generation, log_head=row.payload_hash)
 
     def forget(self, generation: int) -> ForgetRow | None:
         """Return the entry of a generation."""
@@ -260,6 +268,20 @@ class Journal:
     def enrolments(self) -> list[EnrolmentRow]:
         """Return all enrolments, by tag: also those of forgotten tags that are not erased yet."""
         return [EnrolmentRow(*row) for row in self._all("SELECT * FROM enrolment ORDER BY subject_tag")]
+
+    def enrolled(self) -> dict[str, int]:
+        """Return the samples of each enrolment, by tag: of those that `enrolments` returns."""
+        return dict(self._all("SELECT subject_tag, samples FROM enrolment"))
+
+    def unacknowledged(self) -> list[EnrolmentRow]:
+        """Return the enrolments, by tag, that the coordinator neither has nor refused, but for forgotten ones."""
+        return [
+            EnrolmentRow(*row)
+            for row in self._all(
+                "SELECT * FROM enrolment WHERE acked_sequence < sequence AND refusal = ''"
+                " AND subject_tag NOT IN (SELECT subject_tag FROM tombstone) ORDER BY subject_tag"
+            )
+        ]
 
     def enrolment(self, subject_tag: str) -> EnrolmentRow | None:
         """Return one enrolment."""
@@ -330,7 +352,7 @@ class Journal:
         """Append a receipt to the node's chain."""
         self._insert("receipt", *vars(row).values())
         self._run("UPDATE node SET receipt_counter = ?, last_receipt_hash = ?", row.counter, payload_hash)
-        self._position = None
+        self._position = replace(self.position(), receipt_counter=row.counter, last_receipt_hash=payload_hash)
 
     def judge_receipt(self, counter: int, accepted: bool) -> None:
         """Note what the coordinator said of a receipt; an accepted one stays accepted."""

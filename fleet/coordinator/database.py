@@ -26,7 +26,7 @@ T = TypeVar("T")
 MOST_AT_ONCE = 500
 #: How long (s) works gather for one commit when the last one had several: what a transaction costs by itself, an fsync
 #: above all, is then paid for by many. One that comes alone does not wait.
-GATHER_S = 0.03
+GATHER_S = 0.05
 
 
 @dataclass(frozen=True)

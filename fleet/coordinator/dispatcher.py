@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 #: Streams that are looked at over one view of the store.
 AT_ONCE = 200
-#: How long wake-ups gather after a look.
-GATHER_S = 0.02
+#: How long wake-ups gather after a look: most of what one costs is the same for few nodes as for many.
+GATHER_S = 0.05
 #: What nodes need is looked up this often also if nothing was told: a lost wake-up costs time only.
 SWEEP_EVERY_S = 5.0
 

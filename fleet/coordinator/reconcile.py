@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 from fleet.coordinator.core import Coordinator, LearningPlane
@@ -47,19 +48,41 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         await asyncio.sleep(min(PAUSE_S, REST * (clock() - began_s)))
 
 
+#: Steps of a look, in this order.
+_STEPS: Mapping[str, Callable[[UnitOfWork], Callable[[], bool]]] = {
+    "decisions about nodes": attrgetter("decisions.note_held"),
+    "lost nodes": attrgetter("decisions.note_lost"),
+    "forgets": attrgetter("campaigns.advance_all"),
+    "the revision": attrgetter("campaigns.refresh_revision"),
+    "cohorts": attrgetter("cohort_jobs.advance"),
+}
+
+
 async def move_on(coordinator: Coordinator) -> bool:
-    """Do once what follows from the store as it is, a transaction each; returns whether anything changed."""
-    changed = [
-        await _tried("decisions about nodes", coordinator.run(lambda unit: unit.decisions.note_held())),
-        await _tried("lost nodes", coordinator.run(lambda unit: unit.decisions.note_lost())),
-        await _tried("forgets", coordinator.run(lambda unit: unit.campaigns.advance_all())),
-        await _tried("the revision", coordinator.run(lambda unit: unit.campaigns.refresh_revision())),
-        await _tried("cohorts", coordinator.run(lambda unit: unit.cohort_jobs.advance())),
-    ]
-    if any(changed):
+    """Do once what follows from the store as it is; returns whether anything changed.
+
+    All steps share a transaction and what they read in it. If one fails, each is done again in a transaction of its
+    own.
+    """
+    try:
+        changed = await _moved(coordinator, _STEPS.values())
+    except SupersededError:
+        raise
+    except Exception as error:  # noqa: BLE001  # Whose it is, is told when each is tried alone.
+        logger.info("the steps of a look are tried one by one: %s", error)
+        changed = any([await _tried(what, _moved(coordinator, [step])) for what, step in _STEPS.items()])
+    if changed:
         await coordinator.destroy_orphaned_keys()
         coordinator.announce()
-    return any(changed)
+    return changed
+
+
+async def _moved(coordinator: Coordinator, steps: Iterable[Callable[[UnitOfWork], Callable[[], bool]]]) -> bool:
+    def work(unit: UnitOfWork) -> bool:
+        # A sum: none is left out because of one before it.
+        return sum(step(unit)() for step in steps) > 0
+
+    return await coordinator.run(work)
 
 
 async def _tried(what: str, work: Awaitable[T]) -> T | None:

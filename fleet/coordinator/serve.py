@@ -83,7 +83,7 @@ _SERVER_OPTIONS = (
 
 
 #: Objects that are made before the collector looks for cycles: of thousands of nodes' messages, nearly none is in one.
-_COLLECT_EVERY = (10_000, 20, 20)
+COLLECT_EVERY = (10_000, 20, 20)
 
 
 def run(settings: ServeSettings) -> None:
@@ -106,7 +106,7 @@ def run(settings: ServeSettings) -> None:
     with _only_one(folder):
         # Again: another one may have been starting here.
         folder.check()
-        gc.set_threshold(*_COLLECT_EVERY)
+        gc.set_threshold(*COLLECT_EVERY)
         asyncio.run(_serve(settings, folder))
 
 

@@ -111,8 +111,10 @@ class Environment:
 
     def note(self, touched: Touched) -> None:
         """Keep in mind what has become durable."""
-        # None is built while nodes are awaited, whose rows else change none.
-        if touched.awaited or touched.wrote - NOT_IN_REVISIONS:
+        # None is built while nodes are awaited, whose rows else change none. Leases are reserved in the fleet's row; a
+        # forget, which also changes that, writes elsewhere as well.
+        reserved = {"fleet"} if touched.leases is not None else set()
+        if touched.awaited or touched.wrote - NOT_IN_REVISIONS - reserved:
             self.revision_checked = None
         self.generation = self.generation if touched.generation is None else touched.generation
         for node_id, held in touched.held.items():

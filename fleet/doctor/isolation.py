@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,9 +47,11 @@ def check_isolation(target: Target) -> Iterator[Finding]:
 def embedded(coordinator: psutil.Process) -> psutil.Process | None:
     """Return the SuperLink that a coordinator has started, if it is to be seen."""
     for child in coordinator.children(recursive=True):
-        # A reaper above it names it on its command line, too, but farther behind.
-        if any(Path(word).name == _SUPERLINK for word in child.cmdline()[:2]):
-            return child
+        # A run that is over stays a zombie until Flower starts the next; any other process may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # A reaper above it names it on its command line, too, but farther behind.
+            if any(Path(word).name == _SUPERLINK for word in child.cmdline()[:2]):
+                return child
     return None
 
 

@@ -74,10 +74,15 @@ class JobPlayer:
 
     def play(self) -> bool:
         """Play an attempt of each job that can begin one; returns whether there is a job that is not over."""
-        for job in self._plane.read(lambda unit: unit.tx.learning.list_open()):
+        there = self._open()
+        for job in there:
             if job.state is JobState.QUEUED:
                 self._play(job)
-        return bool(self._plane.read(lambda unit: unit.tx.learning.list_open()))
+        return bool(there and self._open())
+
+    def _open(self) -> Sequence[LearningJobRow]:
+        found: Sequence[LearningJobRow] = self._plane.read(lambda unit: unit.tx.learning.list_open())
+        return found
 
     def _play(self, job: LearningJobRow) -> None:
         stepped = self._plane.stepped

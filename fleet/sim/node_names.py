@@ -1,16 +1,16 @@
-"""Names of the nodes of a simulated fleet, by their numbers."""
+"""Names of the nodes of a simulated fleet, by their numbers: those of a local fleet, so that its chips are the same."""
 
 from __future__ import annotations
 
 
 def node_id(number: int) -> str:
     """Return the name of a node."""
-    return f"node-{number:05}"
+    return f"node-{1 + number}"
 
 
 def number_of(name: str) -> int:
     """Return the number of a node."""
-    return int(name.removeprefix("node-"))
+    return int(name.removeprefix("node-")) - 1
 
 
 def flower_id(name: str) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from fleet.coordinator.serve import COLLECT_EVERY
 from fleet.sim import checkpoint
 from fleet.sim.course import Course
 from fleet.sim.defaults import CHUNK
@@ -65,7 +68,7 @@ class Simulation:
         recorder, duration_s = self._fleet.recorder, self.scenario.time.duration
         every_s = min(_DAY_S, duration_s / CHECKPOINTS)
         until_s = min(duration_s, every_s * (1 + math.floor(self.now_s / every_s + 1e-9)))
-        with recorder.phase("simulated time"):
+        with recorder.phase("simulated time"), _collecting_rarely():
             self._fleet.scheduler.run_until(recorder.begun_s + until_s)
             recorder.forgets()
             if self.done:
@@ -92,3 +95,14 @@ class Simulation:
     def close(self) -> None:
         """Let go of everything."""
         self._fleet.plane.close_store()
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Look for cycles as rarely as a coordinator that is served: each look goes through all that a fleet has."""
+    usual = gc.get_threshold()
+    gc.set_threshold(*COLLECT_EVERY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

@@ -109,6 +109,7 @@ class Store:
         self.now_ms = now_ms
         #: Heartbeats and telemetry that are not written yet.
         self.contacts = Contacts()
+        self._named: dict[bytes, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         #: Called with what a transaction has changed once that is durable, in the thread that wrote it.
         self.on_commit: Callable[[Touched], None] = lambda touched: None
         # The database lets one writer in at a time; threads queue here instead of polling it.
@@ -253,7 +254,7 @@ class Store:
             begun.rollback()
 
     def _begun(self, connection: Connection) -> Transaction:
-        return Transaction(Scope(connection, self.now_ms(), contacts=self.contacts))
+        return Transaction(Scope(connection, self.now_ms(), contacts=self.contacts, named=self._named))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

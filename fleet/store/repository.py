@@ -45,6 +45,8 @@ class Scope:
     now_ms: int
     touched: Touched = field(default_factory=Touched)
     contacts: Contacts = field(default_factory=Contacts)
+    #: Whom the newest revision names, and of whom it has LoRA rows, by its digest; of all transactions.
+    named: dict[bytes, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     #: Rows that were read, by table and what they were asked for by: nobody else writes meanwhile.
     read: dict[str, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
     #: Tables that were written to, a name each time.
@@ -89,7 +91,9 @@ class Repository:
 
     def _rows(self, kind: Callable[..., R], query: Select[Any]) -> list[R]:
         """Return a `kind` for each row, made of its columns by name."""
-        return [kind(**row) for row in self._run(query).mappings()]
+        result = self._run(query)
+        names = tuple(result.keys())
+        return [kind(**dict(zip(names, row, strict=True))) for row in result.all()]
 
     def _row(self, kind: Callable[..., R], query: Select[Any]) -> R | None:
         """Return the first row, or None."""

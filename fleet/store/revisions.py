@@ -85,12 +85,26 @@ class Revisions(Repository):
     def latest(self) -> RevisionRow | None:
         """Return the newest revision, erased or not; None before the first."""
 
-        def read() -> Sequence[RevisionRow]:
-            newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
-            return self._revisions(schema.revision.c.revision == newest)
+        def read() -> RevisionRow | None:
+            table = schema.revision
+            newest = select(table).order_by(table.c.revision.desc()).limit(1)
+            row = self._run(newest).mappings().first()
+            if row is None:
+                return None
+            # By the digest, which is over them too: people may be thousands, and everything asks for this.
+            named = self._scope.named.get(row["digest"])
+            if named is None:
+                named = self._named(row["revision"])
+                self._scope.named.clear()
+                self._scope.named[row["digest"]] = named
+            return RevisionRow(**row, tags=named[0], lora_tags=named[1])
 
-        found = self._once(schema.revision, "latest", read)
-        return found[0] if found else None
+        return self._once(schema.revision, "latest", read)
+
+    def _named(self, revision: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return whom a revision names, and of whom it has LoRA rows, sorted."""
+        (row,) = self._revisions(schema.revision.c.revision == revision)
+        return row.tags, row.lora_tags
 
     def always_named(self, tags: Collection[str], since: int) -> tuple[frozenset[str], frozenset[str]]:
         """Return which of these people every revision since that one names, and has LoRA rows of."""

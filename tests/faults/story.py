@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -41,6 +42,10 @@ class Story:
         The LoRA's state after the first round, which Flower carried to the nodes.
     trained
         The learning job at its end. Its SuperLink was killed after the first round.
+    superlink_family
+        Command lines of the SuperLink that was killed, and of all that ran below its reaper then.
+    outlived
+        Those of them that had not ended some seconds later.
     runs_after_training
         Status of every Flower run when the job had ended, oldest first.
     backup
@@ -57,6 +62,8 @@ class Story:
     revision_before: int
     checkpoint: types.LoraState
     trained: LearningJob
+    superlink_family: tuple[str, ...]
+    outlived: tuple[str, ...]
     runs_after_training: tuple[str, ...]
     backup: Layout
     forget: Forget
@@ -76,7 +83,7 @@ def run_story(folder: Path) -> Iterator[Story]:
             "the first round is over", lambda: rig.client.get_learning(job_id).rounds_done >= 1, LEARNING_LIMIT_S
         )
         checkpoint = read_checkpoint(settings.layout, job_id)
-        kill_superlink(settings.layout)
+        family, outlived = kill_superlink(settings.layout)
         trained = eventually("the job is over", lambda: _finished(rig, job_id), LEARNING_LIMIT_S)
         runs = tuple(run.status for run in flower_runs(rig.fleet))
         rig.wait_active_everywhere(forgotten)
@@ -91,6 +98,8 @@ def run_story(folder: Path) -> Iterator[Story]:
             revision_before=revision_before,
             checkpoint=checkpoint,
             trained=trained,
+            superlink_family=family,
+            outlived=outlived,
             runs_after_training=runs,
             backup=backup,
             forget=forget,
@@ -137,11 +146,20 @@ def read_checkpoint(layout: Layout, job_id: str) -> types.LoraState:
     return types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), sealed))
 
 
-def kill_superlink(layout: Layout) -> int:
-    """SIGKILL the SuperLink itself, not the reaper above it; returns its process id."""
+def kill_superlink(layout: Layout) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """SIGKILL the SuperLink itself, not the reaper above it.
+
+    Returns the command lines of all that ran below this reaper, and of what of it outlived the kill.
+    """
     (superlink,) = [process for process in processes_of(layout.coordinator) if _is_superlink(process)]
+    family: dict[psutil.Process, str] = {}
+    for process in psutil.Process(superlink.ppid()).children(recursive=True):
+        # Flower's SuperExec reaps the ServerApp of a finished run with the next one: a zombie till then.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family[process] = " ".join(process.cmdline())
     superlink.send_signal(signal.SIGKILL)
-    return superlink.pid
+    _, alive = psutil.wait_procs(family, timeout=15)
+    return tuple(family.values()), tuple(family[process] for process in alive)
 
 
 def _is_superlink(process: psutil.Process) -> bool:

@@ -21,8 +21,15 @@ def test_job_whose_superlink_was_killed_is_tried_again_and_ends_once(story: Stor
     # Only one of its Flower runs came to its end, and it became one revision.
     assert story.runs_after_training.count("finished:completed") == 1
     assert len(story.runs_after_training) == job.attempt
+    assert all(status.startswith("finished") for status in story.runs_after_training)
     assert job.revision == story.revision_before + 1
     assert [j.job_id for j in story.rig.client.list_learning() if j.kind == job.kind] == [job.job_id]
+
+
+def test_what_a_killed_superlink_had_started_ends_with_it(story: Story) -> None:
+    # Flower starts the ServerApp in a process group of its own: without the reaper it outlives the SuperLink.
+    assert any("flwr-serverapp" in command for command in story.superlink_family)
+    assert story.outlived == ()
 
 
 def test_lora_of_a_job_that_was_tried_again_is_repaired_by_a_later_forget(story: Story) -> None:

@@ -10,6 +10,7 @@ from reram_fleet.v1.types_pb2 import LoraShape
 from torch import Tensor
 
 from edge_node.backbones.random_signs import keyed_signs
+from edge_node.recognition.whitening import ChipWhitening
 from hwmodel.streams import keyed_seed
 
 
@@ -35,3 +36,8 @@ def frozen_factor(a_seed: int, layer: str, rank: int, inputs: int) -> Tensor:
 def project(shape: LoraShape, unit: Tensor) -> Tensor:
     """Return ``alpha / rank * A z``, float64 [..., rank], so that the branch's logits are this times B'."""
     return unit @ frozen_a(shape.a_seed, shape.rank, shape.features).mT * (shape.alpha / shape.rank)
+
+
+def project_public(shape: LoraShape, chip: ChipWhitening) -> Tensor:
+    """Return what `project` does of a chip's public samples, float64 [P, rank]."""
+    return chip.public_map(frozen_a(shape.a_seed, shape.rank, shape.features)) * (shape.alpha / shape.rank)

@@ -32,11 +32,8 @@ NO_HEAD = b""
 
 
 def _hash(domain: str, *parts: bytes) -> bytes:
-    digest = hashlib.sha256(f"reram-fleet/{domain}/v1".encode() + b"\0")
-    for part in parts:
-        digest.update(struct.pack("<Q", len(part)))
-        digest.update(part)
-    return digest.digest()
+    sized = (piece for part in parts for piece in (len(part).to_bytes(8, "little"), part))
+    return hashlib.sha256(b"".join((f"reram-fleet/{domain}/v1".encode(), b"\0", *sized))).digest()
 
 
 def _int64(values: Sequence[int]) -> bytes:

@@ -1,95 +1,25 @@
-"""Learning jobs over real processes: SuperLink, proxy, SuperNodes, our ServerApp, the nodes' ClientApp."""
+"""Learning jobs over real processes: SuperLink, proxy, SuperNodes, our ServerApp, the nodes' ClientApp.
+
+A SuperLink that is killed within one: tests/faults/test_superlink_killed.py.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import ssl
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LEARNING_KIND_TRAIN_LORA, LoraState
 
-from fleet.learning.proxy import FleetProxy
-from fleet.learning.superlink import SuperLink
-from tests.integration.learning.engines import Learner, ProbeNode, arrays_of
-from tests.integration.learning.jobs import Job, ProbeCoordinator
-from tests.tls import issued, local_tls
+from tests.integration.learning.engines import arrays_of
+from tests.integration.learning.jobs import Job
+from tests.integration.learning.plane import LEARNERS, TAGS, Plane
 
 pytestmark = pytest.mark.slow
 
-TAGS = ["a" * 32, "b" * 32]
-LEARNERS = {"edge-1": Learner(TAGS[0], examples=1), "edge-2": Learner(TAGS[1], examples=3)}
 #: Bytes that nothing else has: the planted rows.
 PLANTED = np.array([[1234.5, -77.25, 3.140625], [2468.75, 91.5, -2.71875]], np.float32)
-
-
-@dataclass
-class Plane:
-    superlink: SuperLink
-    proxy: FleetProxy
-    tls: ssl.SSLContext
-    coordinator: ProbeCoordinator
-    nodes: dict[int, ProbeNode]
-    token_file: Path
-    folder: Path
-
-    def submit(self, job: Job) -> int:
-        self.coordinator.serve(job, self.nodes)
-        return self.superlink.command.submit(
-            self.superlink.app_folder,
-            job.job_id,
-            job.attempt,
-            self.coordinator.address,
-            self.folder / "ca.pem",
-            self.token_file,
-        )
-
-    def wait_finished(self, run_id: int) -> str:
-        for _ in range(20):
-            run = self.superlink.command.run_status(run_id)
-            if run.finished:
-                return run.status
-            time.sleep(0.5)
-        return run.status
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    folder = tmp_path_factory.mktemp("learning plane")
-    command_key = Ed25519PrivateKey.generate()
-    coordinator = ProbeCoordinator(command_key)
-    token_file = folder / "learning.token"
-    token_file.write_text(coordinator.token + "\n")
-    local_tls().ca_file(folder)
-    superlink = SuperLink.embedded(folder)
-    files, authority = issued(folder)
-    proxy = superlink.open_proxy(files)
-    nodes: dict[int, ProbeNode] = {}
-    superlink.start()
-    try:
-        superlink.wait_ready()
-        proxy.start()
-        for node_id, learner in LEARNERS.items():
-            public = command_key.public_key().public_bytes_raw()
-            node = ProbeNode(folder / node_id, node_id, learner, public)
-            nodes[superlink.register_supernode(node.flower_public_key, node_id)] = node
-            node.start_supernode(proxy.address, authority.pem)
-        tls = ssl.create_default_context(cadata=authority.pem.decode())
-        yield Plane(superlink, proxy, tls, coordinator, nodes, token_file, folder)
-    finally:
-        for node in nodes.values():
-            node.stop()
-        proxy.stop()
-        superlink.stop()
-        coordinator.stop()
 
 
 def initial_state() -> LoraState:
@@ -162,38 +92,3 @@ def test_nodes_do_not_reach_the_control_api(plane: Plane) -> None:
         }
 
     assert set(answers.values()) == {403}
-
-
-def test_a_killed_superlink_takes_its_runs_along_and_comes_back(plane: Plane) -> None:
-    job = Job("job-killed", LEARNING_KIND_TRAIN_LORA, rounds=2, initial=initial_state())
-    run = plane.submit(job)
-    job.wait_for("reports")
-    before = plane.superlink.incarnation
-    family = superlink_processes(plane)
-    victim = next(process for process, command in family.items() if "flower-superlink" in command)
-    assert any("flwr-serverapp" in command for command in family.values())
-
-    os.kill(victim.pid, signal.SIGKILL)
-
-    # Flower starts the ServerApp in a process group of its own: without the reaper it outlives the SuperLink.
-    _, alive = psutil.wait_procs(family, timeout=15)
-    assert alive == []
-    plane.superlink.wait_ready()
-    assert plane.superlink.incarnation == before + 1
-    # The next attempt is the coordinator's to start: tests/faults/test_superlink_killed.py.
-    plane.superlink.command.stop(run)
-    assert plane.superlink.command.run_status(run).finished
-
-
-def superlink_processes(plane: Plane) -> dict[psutil.Process, str]:
-    """Return the command line of every live process of the SuperLink."""
-    reaper = plane.superlink.process_id
-    assert reaper is not None
-    family = {}
-    for process in psutil.Process(reaper).children(recursive=True):
-        try:
-            family[process] = " ".join(process.cmdline())
-        except psutil.NoSuchProcess:
-            # Flower's SuperExec reaps the ServerApp of a finished run with the next one: a zombie till then.
-            continue
-    return family

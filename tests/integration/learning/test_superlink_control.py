@@ -1,31 +1,22 @@
-from __future__ import annotations
+"""The SuperLink of a plane, as coordinators ask it: keys, nodes, runs, and its end."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from __future__ import annotations
 
 import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from reram_fleet.processes.flower import process_environment, program
-from reram_fleet.processes.supervised import SupervisedProcess
 
 from fleet.doctor.findings import State
 from fleet.doctor.isolation import embedded, walls
 from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
-from fleet.learning.superlink import SuperLink, remembered_port
-from tests.tls import issued
+from fleet.learning.superlink import SuperLink
+from tests.integration.learning.plane import Plane
 
 
-@pytest.fixture(scope="module")
-def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
-    superlink = SuperLink.embedded(tmp_path_factory.mktemp("state"))
-    superlink.start()
-    try:
-        superlink.wait_ready()
-        yield superlink
-    finally:
-        superlink.stop()
+@pytest.fixture
+def superlink(plane: Plane) -> SuperLink:
+    return plane.superlink
 
 
 def statuses(superlink: SuperLink) -> dict[int, str]:
@@ -48,16 +39,12 @@ def test_a_doctor_finds_the_superlink_and_says_under_whom_it_runs(superlink: Sup
     assert "runs under the coordinator's user, with no namespace of its own" in finding.found
 
 
-def test_registering_a_key_again_gives_the_same_node_id(superlink: SuperLink) -> None:
+def test_registering_a_key_again_gives_the_same_node_id(plane: Plane) -> None:
     # Holds the one private API of Flower that we use to what it does today: fleet.learning.control_api.
-    first_key, second_key = public_key(), public_key()
-
-    first = superlink.register_supernode(first_key, "edge-1")
-    second = superlink.register_supernode(second_key, "edge-2")
-
+    first, second = plane.nodes
     assert first != second
-    assert superlink.register_supernode(first_key + " edge-1", "edge-1") == first
-    assert statuses(superlink) == {first: "registered", second: "registered"}
+    key = plane.nodes[first].flower_public_key
+    assert plane.superlink.register_supernode(f"{key} edge-1", "edge-1") == first
 
 
 def test_the_key_of_an_unregistered_node_is_taken_no_more(superlink: SuperLink) -> None:
@@ -77,60 +64,30 @@ def test_a_key_that_is_no_key_is_refused(superlink: SuperLink) -> None:
 
 
 def test_a_run_that_nobody_started_is_not_found_and_counts_as_stopped(superlink: SuperLink) -> None:
+    superlink.command.stop(12345)
     with pytest.raises(RunNotFoundError):
         superlink.command.run_status(12345)
-    superlink.command.stop(12345)
-    assert superlink.command("ls")["runs"] == []
 
 
-def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
-    superlink: SuperLink, tmp_path: Path
-) -> None:
-    attached = SuperLink.attached(tmp_path, superlink.control_address, superlink.folder / "tls" / "ca.pem")
-    attached.wait_ready()
-    key = ec.generate_private_key(ec.SECP384R1())
-    key_path, ca_path = tmp_path / "flower.key", tmp_path / "ca.pem"
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
-    )
-    files, authority = issued(tmp_path)
-    ca_path.write_bytes(authority.pem)
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    node_id = attached.register_supernode(public.decode(), "edge-4")
-    proxy = attached.open_proxy(files)
-    proxy.start()
-    supernode = SupervisedProcess(
-        name="supernode",
-        command=[
-            program("flower-supernode"),
-            *("--superlink", proxy.address, "--root-certificates", str(ca_path)),
-            *("--auth-supernode-private-key", str(key_path), "--port", str(remembered_port(tmp_path / "port"))),
-        ],
-        log_path=tmp_path / "supernode.log",
-        environment=process_environment(tmp_path / "flwr"),
-    )
-    supernode.start()
-    try:
-        seen = {statuses(attached)[node_id]}
-        for _ in range(30):
-            if "online" in seen:
-                break
-            seen.add(statuses(attached)[node_id])
-    finally:
-        supernode.stop()
-        proxy.stop()
-    assert "online" in seen, (tmp_path / "supernode.log").read_text()
+def test_supernodes_come_online_through_the_proxy_of_an_attached_coordinator(plane: Plane) -> None:
+    seen = {node_id: {status} for node_id, status in statuses(plane.attached).items() if node_id in plane.nodes}
+    for _ in range(30):
+        if all("online" in states for states in seen.values()):
+            break
+        for node_id, states in seen.items():
+            states.add(statuses(plane.attached)[node_id])
+    assert seen.keys() == plane.nodes.keys()
+    assert all("online" in states for states in seen.values())
     # Ours to use, not ours to end.
-    attached.stop()
-    superlink.wait_ready(5.0)
+    plane.attached.stop()
+    plane.superlink.wait_ready(5.0)
 
 
-def test_stopping_leaves_no_process_behind(superlink: SuperLink) -> None:
-    assert superlink.process_id is not None
-    reaper = psutil.Process(superlink.process_id)
-    family = [reaper, *reaper.children(recursive=True)]
+def test_stopping_leaves_no_process_behind(plane: Plane) -> None:
+    """The last one, since it ends the plane."""
+    family = plane.superlink_processes()
     assert len(family) >= 3  # reaper, flower-superlink, flower-superexec
 
-    superlink.stop()
+    plane.stop()
 
     assert [process for process in family if process.is_running()] == []

@@ -118,7 +118,8 @@ def test_unlearning_brings_forgotten_samples_below_the_hinge_and_keeps_the_rest(
 def lifted(engine, b, codes):
     """Change B so that these samples' logits rise by about 4 on every row."""
     shape = ticket_of(engine, LEARNING_KIND_TRAIN_LORA, []).lora
-    u = project(shape, engine._calibration.whitening.unit(codes[None])[0]).mean(dim=0)
+    chip = engine._calibration.whitening.chip(0)
+    u = project(shape, chip.unit(chip.of(codes))).mean(dim=0)
     return b + (4.0 * u / u.square().sum()).float()
 
 

@@ -90,11 +90,14 @@ class Check:
         }
 
 
-def check(folder: Path, *checks: Check, step_min: int = 1) -> None:
-    """Let promtool evaluate all rules over the series of each check; values of a series are so many minutes apart."""
+def check(folder: Path, *checks: Check, step_min: int = 1, look_min: int | None = None) -> None:
+    """Let promtool evaluate all rules over the series of each check.
+
+    Values of a series are `step_min` minutes apart; the rules are looked at so often, unless `look_min` says otherwise.
+    """
     test = {
         "rule_files": sorted(str(path) for path in (DEPLOY / "prometheus/rules").glob("*.yml")),
-        "evaluation_interval": f"{step_min}m",
+        "evaluation_interval": f"{look_min or step_min}m",
         "tests": [each.group(step_min) for each in checks],
     }
     path = folder / "test.yml"

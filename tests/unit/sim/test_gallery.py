@@ -48,7 +48,8 @@ def test_every_value_of_a_sweep_can_be_simulated(name):
 @pytest.mark.parametrize("name", gallery.names())
 def test_scenario_can_be_simulated_at_every_technology_that_it_names(name, tmp_path):
     found = gallery.load(name)
-    few = found.changed({"fleet.nodes": min(found.fleet.nodes, 6), "fleet.people": min(found.fleet.people, 6)})
+    nodes = min(found.fleet.nodes, max(3, found.fleet.nodes_per_person))
+    few = found.changed({"fleet.nodes": nodes, "fleet.people": min(found.fleet.people, 3)})
     for number, preset in enumerate(found.sweep.get("fleet.preset", [found.fleet.preset])):
         simulation = Simulation(few.changed({"fleet.preset": preset}), 1, folder=tmp_path / str(number))
         simulation.advance()

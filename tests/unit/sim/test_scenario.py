@@ -28,7 +28,7 @@ def test_times_are_numbers_of_seconds_or_text_with_a_unit():
         ({"name.colour": "blue"}, "'name.colour' names no value of a scenario"),
         ({"faults": [{"kind": "crash", "at": "2d", "nodes": 0.5}]}, "is after the end"),
         ({"faults": [{"kind": "crash", "at": "1h"}]}, "a fault of kind crash meets nobody"),
-        ({"faults": [{"kind": "lies", "at": "1h", "nodes": ["node-1"]}]}, "names 'node-1', which is no node"),
+        ({"faults": [{"kind": "lies", "at": "1h", "nodes": ["node-99"]}]}, "names 'node-99', which is no node"),
         ({"faults": [{"kind": "crash", "at": "1h", "nodes": 1.5}]}, "less than or equal to 1"),
     ],
 )

@@ -15,7 +15,7 @@ class Carried:
         self.scheduler, self.traffic = Scheduler(), Traffic()
         self.down, self.up, self.cut_at = [], [], []
         self.stream = Stream(
-            "node-00000",
+            "node-1",
             self.scheduler,
             Link(**{"latency": (0.1, 0.3), **link}),
             Random(seed),

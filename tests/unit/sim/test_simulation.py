@@ -7,7 +7,7 @@ TEXT = 'name = "test"\ntitle = "Test"\nquestion = "Does it hold?"\n'
 
 
 def scenario(**changes):
-    few = {"fleet.nodes": 6, "fleet.people": 5, "time.duration": "6h", "time.heartbeat": "5min", "forgets.at": ["1h"]}
+    few = {"fleet.nodes": 6, "fleet.people": 5, "time.duration": "2h", "time.heartbeat": "5min", "forgets.at": ["1h"]}
     return Scenario.parse(TEXT, {**few, **changes})
 
 
@@ -53,7 +53,8 @@ def test_people_are_recognised_and_who_was_forgotten_is_not(simulated):
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(simulated):
-    changes = {"churn.outages_per_day": 4, "churn.crashes_per_day": 4, "enrolments.per_day": 8, "link.reorder": 0.05}
+    changes = {"churn.outages_per_day": 8, "churn.crashes_per_day": 8, "enrolments.per_day": 16, "link.reorder": 0.05}
+    changes |= {"time.duration": "3h"}
     first, again, other = simulated(**changes), simulated(**changes), simulated(seed=2, **changes)
     assert first.digest() == again.digest() != other.digest()
     for name in ("state", "forgets", "answers", "nodes", "events"):
@@ -61,7 +62,8 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(simulated):
 
 
 def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
-    changes = {"churn.outages_per_day": 6, "churn.crashes_per_day": 6, "enrolments.per_day": 20, "link.loss": 0.01}
+    changes = {"churn.outages_per_day": 12, "churn.crashes_per_day": 12, "enrolments.per_day": 40, "link.loss": 0.01}
+    changes |= {"time.duration": "3h", "time.sample_every": "15min"}
     whole = Simulation(scenario(**changes), 3, folder=tmp_path / "whole")
     for _ in range(5):
         whole.advance()
@@ -78,8 +80,8 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
 
 
 def test_a_node_out_of_reach_stops_serving_with_its_lease_and_forgets_when_it_is_back(simulated):
-    away = {"kind": "outage", "at": "30min", "nodes": ["node-00002"], "lasts": "4h"}
-    simulation = simulated(faults=[away], **{"time.lease": "1h", "time.sample_every": "10min"})
+    away = {"kind": "outage", "at": "30min", "nodes": ["node-3"], "lasts": "4h"}
+    simulation = simulated(faults=[away], **{"time.duration": "6h", "time.lease": "1h", "time.sample_every": "10min"})
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
     assert forget["suppressed_last_s"] > 3 * 3600
@@ -106,7 +108,7 @@ def test_a_coordinator_that_crashes_just_after_the_commit_finishes_it(simulated)
 
 
 def test_a_node_that_lies_is_held_and_gets_no_lease(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
     simulation = simulated(faults=[lies], **{"time.lease": "30min"})
     (forget,) = forgets(simulation)
     assert forget["held"] == 1
@@ -118,8 +120,8 @@ def test_a_node_that_lies_is_held_and_gets_no_lease(simulated):
 
 
 def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
-    simulation = simulated(faults=[lies], **{"operator.retire_held_after": "1h"})
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
+    simulation = simulated(faults=[lies], **{"operator.retire_held_after": "1h", "time.duration": "3h"})
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
     assert forget["retired"] == 1
@@ -127,12 +129,13 @@ def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
 
 
 def test_a_node_that_is_held_is_retired_when_the_operator_has_waited_so_long(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
-    simulation = simulated(faults=[lies], **{"operator.retire_held_after": "3h", "time.sample_every": "10min"})
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
+    patience = {"operator.retire_held_after": "3h", "time.duration": "5h", "time.sample_every": "10min"}
+    simulation = simulated(faults=[lies], **patience)
     (retirement,) = [event for event in simulation.tables["events"] if event["kind"] == "retirement"]
     # The forget, whose receipt was a lie, is one hour after the begin.
     assert 4 * 3600 <= retirement["t_s"] < 4.7 * 3600
-    assert retirement["node"] == "node-00001"
+    assert retirement["node"] == "node-2"
 
 
 def test_nodes_whose_hello_is_under_way_when_the_coordinator_ends_come_back(simulated):
@@ -147,14 +150,14 @@ def test_nodes_whose_hello_is_under_way_when_the_coordinator_ends_come_back(simu
 def test_people_are_forgotten_again_after_a_time_when_nobody_was_there(simulated):
     simulation = simulated(
         **{"fleet.people": 0, "forgets.at": [], "forgets.share_per_day": 1.0, "enrolments.per_day": 12}
-        | {"time.duration": "4d", "time.heartbeat": "1h", "time.lease": "6h"}
+        | {"fleet.nodes": 2, "time.duration": "36h", "time.heartbeat": "1h", "time.lease": "6h"}
     )
     assert len(forgets(simulation)) > 3
 
 
 def test_a_node_that_goes_back_to_a_backup_forgets_again(simulated):
-    back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-00000", "node-00003"], "lasts": "150min"}
-    simulation = simulated(faults=[back])
+    back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-1", "node-4"], "lasts": "150min"}
+    simulation = simulated(faults=[back], **{"time.duration": "4h"})
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
     assert simulation.tables["answers"][-1]["accepted_forgotten"] == 0.0
@@ -178,7 +181,7 @@ def test_messages_that_are_lost_repeated_and_overtaken_cost_time_only(simulated)
 
 
 def test_nodes_join_and_are_retired(simulated):
-    simulation = simulated(**{"churn.joins_per_day": 60, "churn.retirements_per_day": 12})
+    simulation = simulated(**{"churn.joins_per_day": 120, "churn.retirements_per_day": 48})
     kinds = [event["kind"] for event in simulation.tables["events"]]
     assert "join" in kinds
     assert "retirement" in kinds

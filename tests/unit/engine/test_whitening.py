@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from edge_node.recognition.score_calibration import SHRINKAGE, ScoreCalibration
+
+PEOPLE, SAMPLES, FEATURES = 4, 3, 40
+PERSON = torch.arange(PEOPLE).repeat_interleave(SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def codes():
+    random = torch.Generator().manual_seed(5)
+    means = torch.randint(-400, 400, (3, PEOPLE, 1, FEATURES), generator=random)
+    noise = torch.randint(-90, 90, (3, PEOPLE, SAMPLES, FEATURES), generator=random)
+    return (means + noise).reshape(3, PEOPLE * SAMPLES, FEATURES).int()
+
+
+@pytest.fixture(scope="module")
+def calibration(codes):
+    return ScoreCalibration.fit(codes, PERSON)
+
+
+@pytest.fixture(scope="module")
+def others():
+    return torch.randint(-500, 500, (5, FEATURES), generator=torch.Generator().manual_seed(6))
+
+
+def by_definition(calibration, node, vectors):
+    """Return z at length 1 by a root of the covariance in all features."""
+    public = calibration.public_codes[node].double()
+    own = torch.stack([public[person == PERSON].mean(dim=0) for person in PERSON])
+    covariance = (public - own).T @ (public - own) / len(public)
+    ridge = SHRINKAGE * covariance.trace() / FEATURES
+    variances, axes = torch.linalg.eigh(covariance)
+    z = vectors.double() @ axes @ torch.diag((variances.clamp(min=0) + ridge).rsqrt()) @ axes.T
+    return torch.nn.functional.normalize(z, dim=1)
+
+
+@pytest.mark.parametrize("node", range(3))
+def test_cosines_are_those_of_vectors_whitened_in_all_features(calibration, others, node):
+    chip = calibration.whitening.chip(node)
+    these, those = chip.of(others[:3]), chip.of(others[2:])
+    z, public = (
+        by_definition(calibration, node, others),
+        by_definition(calibration, node, calibration.public_codes[node]),
+    )
+    assert torch.allclose(chip.unit(these), z[:3], rtol=0, atol=1e-12)
+    assert torch.allclose(chip.cosine(these, those), z[:3] @ z[2:].T, rtol=0, atol=1e-12)
+    assert torch.allclose(chip.paired_cosine(these, those), (z[:3] * z[2:]).sum(dim=1), rtol=0, atol=1e-12)
+    assert torch.allclose(chip.public_cosine(those), public @ z[2:].T, rtol=0, atol=1e-12)
+
+
+def test_map_of_the_public_samples_is_that_of_their_whitened_vectors(calibration):
+    matrix = torch.randint(-3, 4, (6, FEATURES), generator=torch.Generator().manual_seed(7))
+    public = by_definition(calibration, 1, calibration.public_codes[1])
+    mapped = calibration.whitening.chip(1).public_map(matrix)
+    assert torch.allclose(mapped, public @ matrix.double().T, rtol=0, atol=1e-11)
+
+
+def test_vector_of_zeros_is_like_nothing(calibration, others):
+    chip = calibration.whitening.chip(0)
+    zero, some = chip.of(torch.zeros(1, FEATURES, dtype=torch.int32)), chip.of(others)
+    assert not bool(chip.unit(zero).any())
+    assert not bool(chip.cosine(zero, some).any())
+    assert not bool(chip.public_cosine(zero).any())
