@@ -126,7 +126,7 @@ def prepare(task: Annotated[str, typer.Option(help="A task that is installed.")]
     found = load_task(task)
     if not isinstance(found, SharedPreparation):
         return
-    typer.echo(f"Preparing task {task}: minutes the first time, nothing afterwards", err=True)
+    typer.echo(f"Preparing task {task}: what is not there yet takes minutes, once", err=True)
     found.prepare(_tenths_shown)
 
 

@@ -13,7 +13,7 @@ def main() -> None:
 
     def progress(done: int, steps: int) -> None:
         if done % 100 == 0:
-            print(f"{done} of {steps} steps", file=sys.stderr)
+            sys.stderr.write(f"{done} of {steps} steps\n")
 
     cached_backbone(
         IMAGES.images(IMAGES.public, test=False), IMAGES.seed, IMAGES.recipe.backbone, folder=SHIPPED, progress=progress

@@ -22,7 +22,7 @@ from hwmodel import ProgrammedModel, keyed_normal
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 #: Steps from an image to noise, and how many of them sampling takes.
-STEPS, SAMPLING_STEPS = 100, 12
+STEPS, SAMPLING_STEPS = 100, 10
 #: How far the prompt pulls: ``image(null) + GUIDANCE (image(prompt) - image(null))`` (Ho and Salimans, 2022).
 GUIDANCE = 1.5
 #: Offset of the cosine schedule, which keeps the first steps from being too small.

@@ -50,10 +50,10 @@ class _Sketch:
     def __init__(self, draws: Iterable[float]) -> None:
         self.draw: Callable[[], float] = iter(draws).__next__
         ticks = (np.arange(SIDE * _FINE) + 0.5) / (SIDE * _FINE / 2) - 1
-        size = self.between(0.88, 1.02)
-        x = (ticks[None, :] - self.between(-0.09, 0.09)) / size
-        y = (ticks[:, None] - self.between(-0.09, 0.09)) / size
-        turn = self.between(-0.07, 0.07)
+        size = self.between(0.92, 1.02)
+        x = (ticks[None, :] - self.between(-0.05, 0.05)) / size
+        y = (ticks[:, None] - self.between(-0.05, 0.05)) / size
+        turn = self.between(-0.04, 0.04)
         self._x, self._y = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
         self.parts: list[_Part] = []
 
@@ -64,7 +64,7 @@ class _Sketch:
     def colour(self, hue: float, saturation: float, value: float) -> Colour:
         """Return about this colour."""
         return colorsys.hsv_to_rgb(
-            (hue + self.between(-0.03, 0.03)) % 1,
+            (hue + self.between(-0.02, 0.02)) % 1,
             min(1.0, saturation * self.between(0.9, 1.1)),
             min(1.0, value * self.between(0.93, 1.07)),
         )
@@ -150,10 +150,10 @@ def _flower(s: _Sketch) -> None:
     s.box(-0.05, 0.0, 0.05, 0.88, green)
     s.shape([(0.0, 0.8), (0.5, s.between(0.3, 0.4)), (0.4, 0.7)], green)
     s.shape([(0.0, 0.8), (-0.5, s.between(0.3, 0.4)), (-0.4, 0.7)], green)
-    turn, far = s.between(0, 2 * math.pi / 5), s.between(0.33, 0.37)
+    turn, far = s.between(-0.1, 0.1) - math.pi / 2, s.between(0.37, 0.4)
     for angle in (turn + 2 * math.pi * k / 5 for k in range(5)):
         s.disc((far * math.cos(angle), far * math.sin(angle) - 0.3), 0.25, petal)
-    s.disc((0, -0.3), 0.2, s.colour(0.13, 0.85, 0.98))
+    s.disc((0, -0.3), 0.22, s.colour(0.13, 0.85, 0.98))
 
 
 def _cat(s: _Sketch) -> None:
@@ -193,7 +193,7 @@ def _rocket(s: _Sketch) -> None:
     s.shape([(0.25, 0.0), (0.62, base + 0.1), (0.25, base)], fins)
     wide = s.between(0.27, 0.32)
     hull = [(-wide, base), (-wide, -0.25), (-0.17, -0.62), (0, -0.88), (0.17, -0.62), (wide, -0.25), (wide, base)]
-    s.shape(hull, s.colour(0.58, 0.12, 0.9))
+    s.shape(hull, s.colour(0.62, 0.2, 0.72))
     s.disc((0, s.between(-0.25, -0.17)), 0.15, s.colour(0.58, 0.7, 0.75))
 
 

@@ -138,9 +138,9 @@ class ImageFleet:
 
     def style_accuracy(self, generated: Mapping[int, Tensor]) -> float:
         """Return the share of images that have the style that they were asked for in."""
-        return sum(self.judge.style_accuracy(images, self.styles(images.shape[1])) for images in generated.values()) / len(
-            generated
-        )
+        return sum(
+            self.judge.style_accuracy(images, self.styles(images.shape[1])) for images in generated.values()
+        ) / len(generated)
 
     def accuracy(self, generated: Mapping[int, Tensor]) -> float:
         """Return the share of images that show their class; all classes have as many."""

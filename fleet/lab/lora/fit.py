@@ -172,10 +172,8 @@ def learn_class(
     adapter.
 
     The label is never withheld while the class is learnt: without it the device goes on to predict what it knows, and
-    guidance pulls the class away from that. What was tried (four chips, images that show their class, of private
-    classes 8, 1 and 2 of seeds 50 and 51): label withheld from a tenth of the images .94, .88, .96; from none .965,
-    .925, .97; and with twice as many steps of half as many images, in the same time, .98, .96, .98. `EngineError` if
-    the backbone was trained on the class, it has no images, or training diverges.
+    guidance pulls the class away from that. `EngineError` if the backbone was trained on the class, it has no images,
+    or training diverges.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from hwmodel import keyed_generator
 
 #: Hidden units of the judge; the distance is over their activations.
 JUDGE_WIDTH = 128
-_JUDGE_STEPS, _JUDGE_BATCH, _JUDGE_RATE = 1200, 128, 1e-3
+_JUDGE_STEPS, _JUDGE_BATCH, _JUDGE_RATE = 600, 128, 1e-3
 #: Standard deviation of what is added to the judge's training images: it also sees imperfect ones.
 _JUDGE_NOISE = 0.3
 

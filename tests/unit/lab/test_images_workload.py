@@ -163,7 +163,7 @@ def test_test_images_train_nothing_and_private_images_are_nobodys():
     people = task.load_people()
     assert set(map(task.label, people)) == set(range(CLASSES))
     assert {(sample.dtype, sample.shape) for sample in people["cat"].train} == {(np.dtype(np.float32), (24, 72))}
-    assert 0 <= min(sample.min() for sample in people["cat"].train)
+    assert min(sample.min() for sample in people["cat"].train) >= 0
     assert max(sample.max() for sample in people["cat"].train) <= 1
 
 
