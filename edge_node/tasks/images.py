@@ -24,19 +24,18 @@ import torch
 
 from edge_node.errors import TaskError
 from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
-from edge_node.generation.diffusion import Sampling
+from edge_node.generation.diffusion import COLOUR_LEVELS, Sampling
+from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
 from edge_node.generation.image_generator import task_backbone
 from edge_node.generation.training import BackboneRecipe, Progress
 from edge_node.tasks import LabelledImages, Person, Split
-from edge_node.tasks.pictures import CHANNELS, COLOUR_LEVELS, SIDE, STYLES, THINGS, draw_pictures
+from edge_node.tasks.pictures import STYLES, THINGS, draw_pictures
 from hwmodel import keyed_uint16
 
 #: Classes that are held out of the backbone.
 PRIVATE_CLASSES = 3
 #: Share of each class's images that test: they train nothing, neither the backbone nor the judge.
 TEST_SHARE = 0.3
-
-
 #: Pictures of each class in each style.
 PICTURES = 120
 #: Names of the classes, by label.
@@ -141,8 +140,8 @@ class ImagesTask:
         def samples(name: str, test: bool) -> tuple[np.ndarray, ...]:
             levels = self._part(self.label(name), test)
             # Styles take turns, two pictures each: the first few samples have all of them, and so has every other one.
-            turns = levels.reshape(len(STYLES), -1, 2, SIDE, SIDE * CHANNELS).swapaxes(0, 1)
-            return tuple(turns.reshape(-1, SIDE, SIDE * CHANNELS) / np.float32(COLOUR_LEVELS))
+            turns = levels.reshape(len(STYLES), -1, 2, IMAGE_SIDE, IMAGE_SIDE * CHANNELS).swapaxes(0, 1)
+            return tuple(turns.reshape(-1, IMAGE_SIDE, IMAGE_SIDE * CHANNELS) / np.float32(COLOUR_LEVELS))
 
         return {name: Person(name, samples(name, False), samples(name, True)) for name in sorted(names)}
 

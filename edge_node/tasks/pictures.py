@@ -14,16 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_node.generation.diffusion import COLOUR_LEVELS
+from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
 from hwmodel import keyed_uint16
 
-#: Side of a picture in pixels, its colour channels, and the largest value of one.
-SIDE, CHANNELS, COLOUR_LEVELS = 24, 3, 255
 #: Points per pixel and axis that a pixel is the mean of.
 _FINE = 3
 #: Half the width of a drawn line; the canvas reaches from -1 to 1.
 _LINE = 0.055
 #: Side of a stone of the mosaic, in pixels.
 _STONE = 2
+#: Numbers that a picture may draw.
 _DRAWS = 40
 
 Colour = tuple[float, float, float]
@@ -49,7 +50,7 @@ class _Sketch:
 
     def __init__(self, draws: Iterable[float]) -> None:
         self.draw: Callable[[], float] = iter(draws).__next__
-        ticks = (np.arange(SIDE * _FINE) + 0.5) / (SIDE * _FINE / 2) - 1
+        ticks = (np.arange(IMAGE_SIDE * _FINE) + 0.5) / (IMAGE_SIDE * _FINE / 2) - 1
         size = self.between(0.92, 1.02)
         x = (ticks[None, :] - self.between(-0.05, 0.05)) / size
         y = (ticks[:, None] - self.between(-0.05, 0.05)) / size
@@ -219,7 +220,7 @@ def _flat(s: _Sketch) -> np.ndarray:
 def _outline(s: _Sketch) -> np.ndarray:
     """Draw dark rims only, on paper."""
     paper, ink = s.colour(0.13, 0.06, 0.98), s.colour(0.62, 0.5, 0.25)
-    canvas = np.broadcast_to(np.array(paper), (SIDE * _FINE, SIDE * _FINE, CHANNELS)).copy()
+    canvas = np.broadcast_to(np.array(paper), (IMAGE_SIDE * _FINE, IMAGE_SIDE * _FINE, CHANNELS)).copy()
     for part in s.parts:
         canvas[part.distance < _LINE] = ink
         canvas[part.distance < -_LINE] = paper
@@ -229,7 +230,7 @@ def _outline(s: _Sketch) -> np.ndarray:
 def _mosaic(s: _Sketch) -> np.ndarray:
     """Lay stones of one colour each, every other one a little darker."""
     pixels = _pixels(_painted(s, s.colour(0.14, 0.12, 0.97)))
-    stones = SIDE // _STONE
+    stones = IMAGE_SIDE // _STONE
     means = pixels.reshape(stones, _STONE, stones, _STONE, CHANNELS).mean(axis=(1, 3))
     means[(np.indices((stones, stones)).sum(axis=0) % 2) == 1] *= 0.8
     return means.repeat(_STONE, axis=0).repeat(_STONE, axis=1)
@@ -258,7 +259,7 @@ THINGS, STYLES = tuple(_THINGS), tuple(_STYLES)
 
 
 def draw_pictures(thing: int, style: int, count: int) -> np.ndarray:
-    """Return the first pictures of a thing in a style: colours, uint8 ``[count, SIDE, SIDE, CHANNELS]``."""
+    """Return the first pictures of a thing in a style: colours, uint8 ``[count, 24, 24, 3]``."""
     draws = keyed_uint16(0, "pictures", THINGS[thing], STYLES[style], count=count * _DRAWS).numpy()
     shares = (draws.reshape(count, _DRAWS) + 0.5) / 2**16
     pictures = np.stack([_picture(thing, style, own.tolist()) for own in shares])
@@ -272,11 +273,11 @@ def _picture(thing: int, style: int, draws: list[float]) -> np.ndarray:
 
 
 def _painted(s: _Sketch, ground: Colour) -> np.ndarray:
-    canvas = np.broadcast_to(np.array(ground), (SIDE * _FINE, SIDE * _FINE, CHANNELS)).copy()
+    canvas = np.broadcast_to(np.array(ground), (IMAGE_SIDE * _FINE, IMAGE_SIDE * _FINE, CHANNELS)).copy()
     for part in s.parts:
         canvas[part.distance < 0] = part.colour
     return canvas
 
 
 def _pixels(canvas: np.ndarray) -> np.ndarray:
-    return np.clip(canvas.reshape(SIDE, _FINE, SIDE, _FINE, CHANNELS).mean(axis=(1, 3)), 0, 1)
+    return np.clip(canvas.reshape(IMAGE_SIDE, _FINE, IMAGE_SIDE, _FINE, CHANNELS).mean(axis=(1, 3)), 0, 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_node.tasks.pictures import CHANNELS, SIDE, STYLES, THINGS, draw_pictures
+from edge_node.tasks.pictures import STYLES, THINGS, draw_pictures
 
 
 def test_pictures_are_the_same_again_and_more_of_them_change_none():
     few, more = draw_pictures(0, 0, 3), draw_pictures(0, 0, 5)
 
-    assert (few.dtype, few.shape) == (np.dtype(np.uint8), (3, SIDE, SIDE, CHANNELS))
+    assert (few.dtype, few.shape) == (np.dtype(np.uint8), (3, 24, 24, 3))
     assert np.array_equal(few, more[:3])
 
 
