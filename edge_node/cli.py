@@ -153,6 +153,13 @@ def run(
         float,
         typer.Option(click_type=FiniteRange(min=0.05, max=LONGEST_HEARTBEAT_S), help="Seconds between heartbeats."),
     ] = 1.0,
+    calibrate_every: Annotated[
+        float | None,
+        typer.Option(
+            click_type=FiniteRange(min=1),
+            help="Seconds between two calibrations of the chip, whose cells age; only when it starts, if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Run the node until SIGTERM or SIGINT."""
     from edge_node.agent import daemon
@@ -165,6 +172,7 @@ def run(
         learning=not no_flower,
         connect_delay_s=connect_delay,
         heartbeat_s=heartbeat,
+        calibrate_every_s=calibrate_every,
     )
 
 

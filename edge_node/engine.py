@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from reram_fleet.crypto.digests import NO_HEAD
 from reram_fleet.v1.types_pb2 import (
     AdapterDigest,
@@ -78,11 +79,14 @@ class NodeEngine(ABC):
         Integers of a subject adapter, and of a probe.
     ledger
         Cost of everything done so far, by node and phase.
+    calibrations
+        How often each node was calibrated while it ran, int64 [N].
     """
 
     def __init__(self, node_ids: Sequence[str], preset: Preset, features: int, ledger: EnergyLedger) -> None:
         self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
         self._preset = preset
+        self.calibrations = torch.zeros(len(self.node_ids), dtype=torch.int64)
         self._pool = AdapterPool()
         self._banks = [AdapterBank(features, self._pool) for _ in self.node_ids]
         # Of the networks asked for last: most nodes have the same.
@@ -163,6 +167,14 @@ class NodeEngine(ABC):
     def subject_digests(self, node: int) -> list[AdapterDigest]:
         """Return the digests of the node's subject adapters, sorted by tag."""
         return self._bank(node).digests()
+
+    def holds_subject(self, node: int, adapter: SubjectAdapter) -> bool:
+        """Whether this very adapter is active on a node."""
+        return self._bank(node).holds(adapter)
+
+    def digest_of_subject(self, node: int, adapter: SubjectAdapter) -> bytes:
+        """Return the digest of an adapter: known already if it is active."""
+        return self._bank(node).digest_of(adapter)
 
     def active_tags(self, node: int) -> tuple[str, ...]:
         """Return the tags of the node's subject adapters, sorted."""
@@ -263,8 +275,7 @@ class RecognitionEngine(NodeEngine):
         if head is None or not head.subject_tags:
             bank.set_head(None)
             return
-        own = float(self.accept_threshold[node])
-        if own <= 0:
+        if (own := float(self.accept_threshold[node])) <= 0:
             raise AdapterError(f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it")
         bank.set_head(head)
 
@@ -296,6 +307,14 @@ class RecognitionEngine(NodeEngine):
         claimed: str | None = None,
     ) -> Identification:
         """Say which adapter fits codes best, as `NodeEngine.identify`; or how well that of a claimed tag fits."""
+
+    @abstractmethod
+    def calibrate(self, node: int) -> None:
+        """Calibrate a node on the public samples as its chip reads them by now; charged to `Phase.INFER`.
+
+        Codes that were captured before stay as they are. `EngineError` if that is impossible, or would leave no
+        threshold to weigh the active head with: the node then goes on with the calibration that it has.
+        """
 
     @abstractmethod
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ from hwmodel.device.relaxation import (
     NoRelaxation,
     Relaxation,
     WanRelaxation,
+    age_step_s,
     relaxation_named,
     relaxation_names,
 )
@@ -151,6 +152,7 @@ __all__ = [
     "WanRelaxation",
     "WeightMapping",
     "WriteVerifyResult",
+    "age_step_s",
     "cell_levels",
     "combined_slices",
     "conversion_j",

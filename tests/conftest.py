@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from reram_fleet.processes.flower import ENVIRONMENT
 
+import tests.compiled_statements  # noqa: F401  # listens to every engine
 from tests.components import lacking
 from tests.postgres import PostgresServer, programs
 

@@ -1,4 +1,4 @@
-"""A fleet that Prometheus and Alertmanager watch: three nodes as processes, seventeen in this one, and people."""
+"""A fleet that Prometheus and Alertmanager watch: nodes as processes, more of them in this one, and people."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from tests.deployment import DEPLOY, checker
 from tests.guest import Guest
 from tests.integration.coordinator.coordinator_process import eventually
 
-FULL_NODES, GUESTS = 3, 17
-NODES = FULL_NODES + GUESTS
 INTERVAL_S = 1
 _PORTS = range(20_000, 32_000)
 
@@ -69,11 +67,18 @@ class Webhook:
 
 
 class WatchedFleet:
-    """The fleet, and those who watch it; use it in a `with` statement."""
+    """The fleet, and those who watch it; use it in a `with` statement.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    full_nodes, guests
+        How many nodes have a chip and a process of their own, and how many are in this process.
+    """
+
+    def __init__(self, folder: Path, *, full_nodes: int = 3, guests: int = 17) -> None:
         self.folder = folder
-        self.local = LocalFleet(LocalSettings(folder / "fleet", nodes=FULL_NODES, learning=False))
+        self.nodes, self._guests_wanted = full_nodes + guests, guests
+        self.local = LocalFleet(LocalSettings(folder / "fleet", nodes=full_nodes, learning=False))
         self.guests: list[Guest] = []
         self.tags: Sequence[str] = ()
         self.webhook = Webhook()
@@ -86,7 +91,7 @@ class WatchedFleet:
             stack.enter_context(self.local)
             self.local.start()
             self._watch(stack)
-            for number in range(GUESTS):
+            for number in range(self._guests_wanted):
                 self.guests.append(guest := Guest(self.local, f"guest-{number + 1:02d}"))
                 stack.callback(guest.go_away)
             self._stack = stack.pop_all()
@@ -166,7 +171,7 @@ class WatchedFleet:
             engine.enroll(self.local.ticket(tags[0], 0), [encode_sample(sample) for sample in person.train])
         for number, tag in enumerate(tags[1:]):
             self.guests[number].capture(tag, Guest.made_up(number))
-        self.until("everybody is known everywhere", lambda client: _all_know(client, len(tags)))
+        self.until("everybody is known everywhere", lambda client: self._all_know(client, len(tags)))
         with self.local.engine(0) as engine:
             engine.identify([encode_sample(sample) for sample in person.test[:5]])
         return tags
@@ -197,13 +202,12 @@ class WatchedFleet:
         with self.local.client() as client:
             return client.get_forget(campaign_id)
 
-
-def _all_know(client: Any, people: int) -> bool:
-    nodes = client.list_nodes().items
-    fleet = client.get_fleet()
-    return (
-        fleet.subjects >= people
-        and len(nodes) == NODES
-        and {each.revision for each in nodes} == {fleet.revision}
-        and all(each.subject_adapters >= people for each in nodes)
-    )
+    def _all_know(self, client: Any, people: int) -> bool:
+        nodes = client.list_nodes().items
+        fleet = client.get_fleet()
+        return (
+            fleet.subjects >= people
+            and len(nodes) == self.nodes
+            and {each.revision for each in nodes} == {fleet.revision}
+            and all(each.subject_adapters >= people for each in nodes)
+        )

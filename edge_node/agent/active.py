@@ -104,11 +104,10 @@ class ActiveAdapters:
             # Whom the coordinator has refused it does not know: a receipt must not name them.
             if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
                 wanted[row.subject_tag] = self._context.cipher.open_samples(row).adapter(row.subject_tag)
-        present = {subject.subject_tag: subject for subject in self.subjects}
-        if gone := present.keys() - wanted.keys():
+        if gone := set(self.tags) - wanted.keys():
             self._engine.drop_subjects(self._node_index, gone)
         for tag in sorted(wanted):
-            if present.get(tag) != wanted[tag]:
+            if not self._engine.holds_subject(self._node_index, wanted[tag]):
                 self._engine.set_subject(self._node_index, wanted[tag])
         lora = content.shared_lora if content.shared_lora.rows else None
         head = content.head if content.head.subject_tags else None
@@ -148,7 +147,13 @@ class ActiveAdapters:
         )
         try:
             check_manifest(manifest, standpoint)
-            content = open_content(manifest, offer.content, self._context.keys.sealing, standpoint)
+            content = open_content(
+                manifest,
+                offer.content,
+                self._context.keys.sealing,
+                standpoint,
+                lambda adapter: self._engine.digest_of_subject(self._node_index, adapter),
+            )
             overhead = self._engine.deployment(self._node_index, content, offer.ByteSize())
             self.load(content)
         except (RevisionRefusedError, AdapterError) as error:

@@ -75,6 +75,8 @@ class NodeContext:
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
         Between two heartbeats; the coordinator may ask for fewer.
+    calibrate_every_s
+        Between two calibrations of the chip; None: only at a start.
     lock
         Held by every public method of `Node`, from start to end but for what its docstring names.
     """
@@ -92,6 +94,7 @@ class NodeContext:
     image_generator: ImageGenerator | None = None
     for_head: bool = True
     heartbeat_s: float = 1.0
+    calibrate_every_s: float | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -152,6 +155,18 @@ class Meter:
     def totals(self) -> dict[Phase, Cost]:
         """Return what has been spent since the node was made, by phase."""
         return self._ledger.totals(self._node_index)
+
+    def telemetry(
+        self, spent: Mapping[Phase, Cost], energy_model: types.EnergyModel, adapters: int
+    ) -> node_pb2.Telemetry:
+        """Return totals and counters as they travel, beside the number of subject adapters."""
+        return node_pb2.Telemetry(
+            costs=phase_costs(spent),
+            energy_model=energy_model,
+            inferences=self.inferences,
+            stale_inferences_refused=self.stale_refused,
+            subject_adapters=adapters,
+        )
 
     @property
     def overdue(self) -> bool:

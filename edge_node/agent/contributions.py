@@ -71,7 +71,7 @@ class Contributions:
         return signing.sign(self._context.keys.signing, contribution)
 
     def public_codes(self) -> Envelope | None:
-        """Return what this chip makes of the public samples, signed; the same whenever it is asked for.
+        """Return what this chip made of the public samples when it was last calibrated, signed.
 
         None if this node's adapters have no use for a head.
         """

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 # The SuperNode keeps its port over restarts.
 _PORTS = range(20_000, 32_000)
 #: Of the SuperNode: to start it takes two CPU seconds, and one that followed a SIGKILL is refused for up to a minute.
-_BACKOFF = Backoff(first_s=4.0, longest_s=15.0)
+_BACKOFF = Backoff(first_s=10.0, longest_s=20.0)
 
 
 def run(
@@ -57,6 +57,7 @@ def run(
     learning: bool,
     connect_delay_s: float,
     heartbeat_s: float,
+    calibrate_every_s: float | None,
 ) -> None:
     """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken.
 
@@ -68,6 +69,8 @@ def run(
         Whether to run a SuperNode, if the fleet has a SuperLink.
     connect_delay_s
         Upper bound of the random wait before the first connection.
+    calibrate_every_s
+        Between two calibrations of the chip; None: only at this start.
     """
     keep_memory_private()
     keep_files_private()
@@ -92,9 +95,13 @@ def run(
         folder.note_journal_made()
         closing.callback(journal.close)
         journal.check_chip(chip)
-        engine, image_generator = _build_engine(chip, preset, keys.node_id, journal.costs())
+        clock = SystemClock()
+        made_ms = journal.programmed_at_unix_ms() or clock.unix_ms()
+        engine, image_generator = _build_engine(
+            chip, preset, keys.node_id, journal.costs(), lambda: (clock.unix_ms() - made_ms) / 1000
+        )
         with journal.transaction():
-            journal.note_chip(chip)
+            journal.note_chip(chip, made_ms)
         node = Node(
             NodeContext(
                 keys=keys,
@@ -105,8 +112,9 @@ def run(
                 image_generator=image_generator,
                 energy_model=EnergyModel(name=preset.name, version=preset.version),
                 task=chip.task,
-                clock=SystemClock(),
+                clock=clock,
                 heartbeat_s=heartbeat_s,
+                calibrate_every_s=calibrate_every_s,
             )
         )
         closing.callback(node.close)
@@ -160,7 +168,7 @@ def run(
 
 
 def _build_engine(
-    chip: ProgrammedChip, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+    chip: ProgrammedChip, preset: Preset, node_id: str, saved: Mapping[Phase, Cost], age_s: Callable[[], float]
 ) -> tuple[NodeEngine, ImageGenerator | None]:
     """Program a node's chip; return what runs on it, and what generates images if the task is such a one.
 
@@ -171,10 +179,13 @@ def _build_engine(
     saved
         Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before is
         regenerated from its seed without charging again.
+    age_s
+        Returns how long ago the chip was programmed; of a node that generates it is read as it was programmed.
     """
     task = load_task(chip.task)
     if isinstance(task, RecognitionTask):
-        return Engine.build(task, preset, chip.fleet_seed, [node_id], saved_costs=[saved] if saved else None), None
+        costs = [saved] if saved else None
+        return Engine.build(task, preset, chip.fleet_seed, [node_id], saved_costs=costs, age_s=age_s), None
     # Imported here: a node that recognises has no use for the transformer.
     from edge_node.generation.engine import GenerationEngine
     from edge_node.generation.image_generator import ImageGenerator

@@ -19,6 +19,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from edge_node.agent.active import ActiveAdapters
+from edge_node.agent.calibration import Calibration
 from edge_node.agent.context import NodeContext, phase_costs
 from edge_node.agent.contributions import Contributions
 from edge_node.agent.enrolment import Enrolment
@@ -64,10 +65,9 @@ class Node:
         eraser = Eraser(context.journal, context.cipher)
         self._adapters = ActiveAdapters(context, eraser)
         self._forgetting = Forgetting(context, self._adapters, eraser)
-        self._contributions = Contributions(context)
-        self._enrolment = Enrolment(context, self._adapters)
+        self._contributions, self._enrolment = Contributions(context), Enrolment(context, self._adapters)
         self._inference = Inference(context, self._serve_state)
-        self._rounds = Rounds(context)
+        self._rounds, self._calibration = Rounds(context), Calibration(context)
         # Finish what a crash interrupted, then load what the journal says is active.
         eraser.recover()
         self._adapters.load()
@@ -272,9 +272,9 @@ class Node:
         )
 
     def heartbeat(self) -> list[ConnectRequest]:
-        """Return the sign of life that asks for a lease, telemetry, and contributions not yet sent."""
+        """Return the sign of life that asks for a lease, telemetry, contributions not yet sent; calibrate if due."""
         with self._lock:
-            if self._meter.overdue:
+            if self._calibration.keep() or self._meter.overdue:
                 self.save_counters()
             self._next_session_key = self._next_session_key or self._draw_session_key()
             messages = [ConnectRequest(heartbeat=self._heartbeat()), *self._telemetry()]
@@ -292,14 +292,7 @@ class Node:
         if news == self._told and self._untold < TELEMETRY_AT_LEAST:
             return []
         self._told, self._untold = news, 0
-        telemetry = node_pb2.Telemetry(
-            costs=phase_costs(spent),
-            energy_model=self.context.energy_model,
-            inferences=meter.inferences,
-            stale_inferences_refused=meter.stale_refused,
-            subject_adapters=adapters,
-        )
-        return [ConnectRequest(telemetry=telemetry)]
+        return [ConnectRequest(telemetry=meter.telemetry(spent, self.context.energy_model, adapters))]
 
     def _contributing(self) -> list[ConnectRequest]:
         return [ConnectRequest(contribution=envelope) for envelope in self._contributions.due()]

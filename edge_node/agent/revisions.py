@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 from reram_fleet.crypto import digests, sealing
-from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora
+from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora, SubjectAdapter
 
 from edge_node.errors import RevisionRefusedError
 from edge_node.recognition.head import HeadAdapter
@@ -52,9 +52,13 @@ def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
 
 
 def open_content(
-    manifest: RevisionManifest, sealed: Sealed, sealing_key: X25519PrivateKey, standpoint: Standpoint
+    manifest: RevisionManifest,
+    sealed: Sealed,
+    sealing_key: X25519PrivateKey,
+    standpoint: Standpoint,
+    digest_of: Callable[[SubjectAdapter], bytes] = digests.subject_digest,
 ) -> RevisionContent:
-    """Open a revision's content and hold it against its manifest.
+    """Open a revision's content and hold it against its manifest; `digest_of` may know adapters that stay.
 
     `RevisionRefusedError` if it does not open, has another digest, or holds other tags than the manifest says.
     """
@@ -63,7 +67,7 @@ def open_content(
         content = RevisionContent.FromString(sealing.open_sealed(sealing_key, purpose, sealed))
     except (sealing.SealError, DecodeError) as error:
         raise RevisionRefusedError(f"revision {manifest.revision} cannot be opened: {error}") from error
-    if (digest := digests.revision_digest(content)) != manifest.digest:
+    if (digest := digests.revision_digest(content, digest_of)) != manifest.digest:
         raise RevisionRefusedError(
             f"revision {manifest.revision} has digest {digest.hex()[:12]}, "
             f"its manifest says {manifest.digest.hex()[:12]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from reram_fleet.crypto.digests import subject_digest
 from reram_fleet.v1.types_pb2 import AdapterDigest, ClosedFormHead, LoraShape, SharedLora, SubjectAdapter
 from torch import Tensor
 
@@ -97,6 +98,17 @@ class AdapterBank:
     def subjects(self) -> list[SubjectAdapter]:
         """Return copies of the active subject adapters, sorted by tag."""
         return [self._subjects[tag].copy() for tag in self.tags]
+
+    def holds(self, adapter: SubjectAdapter) -> bool:
+        """Whether this very adapter is active."""
+        held = self._subjects.get(adapter.subject_tag)
+        return held is not None and held.message == adapter
+
+    def digest_of(self, adapter: SubjectAdapter) -> bytes:
+        """Return the digest of an adapter: known already if it is active."""
+        if self.holds(adapter):
+            return self._subjects[adapter.subject_tag].digest
+        return subject_digest(adapter)
 
     def digests(self) -> list[AdapterDigest]:
         """Return the digests of the active subject adapters, sorted by tag."""

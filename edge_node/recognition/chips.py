@@ -1,13 +1,14 @@
 """Chips of the nodes of an engine, whose cells are in memory while they are used.
 
-A chip is a function of fleet seed, node and task, so cells are regenerated rather than kept: of ten thousand reservoirs
-they would take ten gigabytes. What a chip has read is kept, since it numbers the reads, which key their noise.
+A chip is a function of fleet seed, node, task and age, so cells are regenerated rather than kept: of ten thousand
+reservoirs they would take ten gigabytes. What a chip has read is kept, since it numbers the reads, which key their
+noise.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from edge_node.backbones import Backbone
 from edge_node.tasks import RecognitionTask
-from hwmodel import Crossbar, EnergyLedger, Phase, Preset
+from hwmodel import Crossbar, EnergyLedger, Phase, Preset, age_step_s, relaxation_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class CrossbarReads:
     wear: Tensor
 
     @classmethod
-    def none(cls, crossbar: Crossbar, nodes: int) -> CrossbarReads:
+    def none(cls, crossbar: Crossbar | CrossbarReads, nodes: int) -> CrossbarReads:
         """Return the reads of so many chips with such a crossbar, of which none has read anything."""
         reads, driven = (torch.zeros(nodes, dtype=torch.int64) for _ in range(2))
         wear = torch.zeros(nodes, dtype=torch.float64)
@@ -50,6 +51,21 @@ class CrossbarReads:
     def copy(self) -> CrossbarReads:
         """Return what was read until now."""
         return replace(self, reads=self.reads.clone(), driven=self.driven.clone())
+
+
+@dataclass(frozen=True, eq=False)
+class PublicSamples:
+    """Samples that chips are calibrated on, and whose each is: the place among the sorted public people, int64 [P]."""
+
+    samples: Sequence[np.ndarray]
+    person: Tensor
+
+    @classmethod
+    def of(cls, task: RecognitionTask) -> PublicSamples:
+        """Return those of a task."""
+        public = sorted(task.public_samples().items())
+        person = [index for index, (_, samples) in enumerate(public) for _ in samples]
+        return cls([sample for _, samples in public for sample in samples], torch.tensor(person))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +92,27 @@ class Chips:
     """
 
     def __init__(
-        self, task: RecognitionTask, preset: Preset, fleet_seed: int, node_ids: Sequence[str], at_once: int
+        self,
+        task: RecognitionTask,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        at_once: int,
+        age_s: Callable[[], float],
     ) -> None:
         self._task, self._preset, self._fleet_seed, self._node_ids = task, preset, fleet_seed, tuple(node_ids)
+        self._age_s, self._relaxation = age_s, relaxation_named(preset.models.relaxation)
         self.at_once = at_once
         self._held: OrderedDict[tuple[int, ...], _Programmed] = OrderedDict()
         self.cell_writes = torch.zeros(len(self._node_ids), dtype=torch.int64)
         self.crossbars: list[CrossbarReads] = []
         self.calibrated: tuple[CrossbarReads, ...] = ()
+        self._calibrated_age_s = self.age_s
+
+    @property
+    def age_s(self) -> float:
+        """Age of the cells that chips read by now; see `hwmodel.age_step_s`."""
+        return age_step_s(self._relaxation, self._age_s())
 
     def chunks(self, nodes: Sequence[int]) -> list[Sequence[int]]:
         """Return nodes in parts that may be in memory at once."""
@@ -114,6 +143,7 @@ class Chips:
         where = torch.tensor(nodes)
         for counts, crossbar in zip(self.crossbars, programmed.crossbars, strict=True):
             crossbar.reads, crossbar.driven = counts.reads[where], counts.driven[where]
+            crossbar.grow_to(self.age_s)
         try:
             return programmed.backbone.capture(samples, ledger, phase)
         finally:
@@ -122,16 +152,38 @@ class Chips:
 
     def note_calibrated(self) -> None:
         """Note that all that was read until now are the public samples, which a chip reads at every start."""
-        self.calibrated = tuple(counts.copy() for counts in self.crossbars)
+        self.calibrated, self._calibrated_age_s = tuple(counts.copy() for counts in self.crossbars), self.age_s
 
     def restart(self, node: int) -> None:
         """Count a node's reads from after the public samples again."""
         for counts, calibrated in zip(self.crossbars, self.calibrated, strict=True):
             counts.reads[node], counts.driven[node] = calibrated.reads[node], calibrated.driven[node]
 
-    def drop(self) -> None:
-        """Let go of all cells."""
-        self._held.clear()
+    def rewind(self, node: int) -> None:
+        """Count a node's reads from the beginning again, where a start reads the public samples."""
+        for counts in self.crossbars:
+            counts.reads[node], counts.driven[node] = 0, 0
+
+    @property
+    def as_calibrated(self) -> bool:
+        """Whether cells are of the age that `note_calibrated` found them at."""
+        return self.age_s == self._calibrated_age_s
+
+    def take(self, chips: Chips, first: int) -> None:
+        """Take over what is known of chips, of which the first is number `first` here; their cells if that is all."""
+        where = slice(first, first + len(chips.cell_writes))
+        if len(chips.cell_writes) == len(self.cell_writes):
+            self._held = chips._held
+        self.cell_writes[where] = chips.cell_writes
+        for number, taken in enumerate(chips.crossbars):
+            if number == len(self.crossbars):
+                self.crossbars.append(CrossbarReads.none(taken, len(self._node_ids)))
+            counts = self.crossbars[number]
+            counts.reads[where], counts.driven[where], counts.wear[where] = taken.reads, taken.driven, taken.wear
+
+    def __getstate__(self) -> dict[str, object]:
+        # Cells are regenerated.
+        return {**self.__dict__, "_held": OrderedDict()}
 
     def _programmed(self, nodes: tuple[int, ...], ledger: EnergyLedger) -> _Programmed:
         while self._held and sum(map(len, self._held)) + len(nodes) > self.at_once:

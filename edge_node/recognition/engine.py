@@ -7,7 +7,8 @@ equal however nodes and samples are batched; scores are float64 and agree within
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
 from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
-from edge_node.recognition.chips import Chips
+from edge_node.recognition.chips import Chips, PublicSamples
+from edge_node.recognition.first_reads import FirstReads, add_saved
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
@@ -57,9 +59,10 @@ class Engine(RecognitionEngine):
         calibration: ScoreCalibration,
         ledger: EnergyLedger,
         first_costs: Sequence[tuple[Cost, Cost]],
+        public: PublicSamples,
     ) -> None:
         super().__init__(node_ids, preset, calibration.centre.shape[1], ledger)
-        self._chips, self._calibration = chips, calibration
+        self._chips, self._calibration, self._public = chips, calibration, public
         # Of programming each chip, and of reading the public samples at each start.
         self._first_costs = first_costs
         self._public_reads = tuple(reads for reads in chips.calibrated if bool((reads.reads > 0).all()))
@@ -79,7 +82,8 @@ class Engine(RecognitionEngine):
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
         chunk: int = CHUNK,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Engine:
+        age_s: Callable[[], float] = lambda: 0.0,
+    ) -> Self:
         """Program the backbones and calibrate on the task's public samples, some chips after the other.
 
         `EngineError` if saved costs are not one per node, or calibration is impossible.
@@ -96,38 +100,50 @@ class Engine(RecognitionEngine):
             Chips that are programmed at once, and then kept in memory if they are all. Nothing else depends on it.
         progress
             Told the nodes done and in all, after each chunk.
+        age_s
+            Returns how long ago (s) the chips were programmed; asked whenever they are read.
         """
         if saved_costs is not None and len(saved_costs) != len(node_ids):
             raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
-        ledger = EnergyLedger(len(node_ids))
-        chips = Chips(task, preset, fleet_seed, node_ids, max(chunk, 1))
-        samples: list[np.ndarray] = []
-        person: list[int] = []
-        for index, name in enumerate(sorted(public := task.public_samples())):
-            samples += public[name]
-            person += [index] * len(public[name])
+        chunk = max(chunk, 1)
+        parts = (slice(start, start + chunk) for start in range(0, len(node_ids), chunk))
+        saved = saved_costs or ()
+        reads = (FirstReads.of(task, preset, fleet_seed, node_ids[some], age_s, saved[some]) for some in parts)
+        return cls.calibrated(reads, task, preset, fleet_seed, node_ids, chunk=chunk, progress=progress, age_s=age_s)
 
+    @classmethod
+    def calibrated(
+        cls,
+        reads: Iterable[FirstReads],
+        task: RecognitionTask,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        *,
+        chunk: int = CHUNK,
+        progress: Callable[[int, int], None] | None = None,
+        age_s: Callable[[], float] = lambda: 0.0,
+    ) -> Self:
+        """Return the engine that `build` makes, of first reads of some chips each, which are let go one by one."""
+        ledger, chips = EnergyLedger(len(node_ids)), Chips(task, preset, fleet_seed, node_ids, chunk, age_s)
         first_costs: list[tuple[Cost, Cost]] = []
 
         def captured() -> Iterator[Tensor]:
-            for nodes in chips.chunks(range(len(node_ids))):
-                chips.program(nodes, ledger.of(nodes))
-                programming = [ledger.totals(node)[Phase.PROGRAM] for node in nodes]
-                if saved_costs is not None:
-                    for node in nodes:
-                        _restore(ledger, saved_costs[node], node)
-                marks = [ledger.mark(node) for node in nodes]
-                yield chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
-                reading = [ledger.since(mark)[Phase.INFER] for mark in marks]
-                first_costs.extend(zip(programming, reading, strict=True))
+            for part in reads:
+                chips.take(part.chips, len(first_costs))
+                for node, spent in enumerate(part.costs, start=len(first_costs)):
+                    ledger.restore(spent, node)
+                first_costs.extend(part.first_costs)
+                yield part.codes
+                # With its cells, before others are programmed.
+                del part
                 if progress is not None:
-                    progress(nodes[-1] + 1, len(node_ids))
+                    progress(len(first_costs), len(node_ids))
 
-        calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), torch.tensor(person))
+        public = PublicSamples.of(task)
+        calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), public.person)
         chips.note_calibrated()
-        if len(node_ids) > chunk:
-            chips.drop()
-        return cls(node_ids, preset, chips, calibration, ledger, first_costs)
+        return cls(node_ids, preset, chips, calibration, ledger, first_costs, public)
 
     def restart(self, node: int, saved_costs: Mapping[Phase, Cost]) -> None:
         """Go on with a node as `build` does with a device that was switched off: nothing is in its SRAM.
@@ -140,9 +156,27 @@ class Engine(RecognitionEngine):
         self._people.pop(node, None)
         programming, reading = self._first_costs[node]
         self.ledger.restore({Phase.PROGRAM: programming}, node)
-        _restore(self.ledger, saved_costs, node)
-        self.ledger.charge(Phase.INFER, reading, node)
-        self._chips.restart(node)
+        add_saved(self.ledger, saved_costs, node)
+        if self._chips.as_calibrated and not self.calibrations[node]:
+            self.ledger.charge(Phase.INFER, reading, node)
+            self._chips.restart(node)
+        else:
+            self._chips.rewind(node)
+            self._calibrate(node)
+
+    def calibrate(self, node: int) -> None:
+        """Calibrate a node on the public samples as its chip reads them by now; charged to `Phase.INFER`."""
+        self._bank(node)
+        self._calibrate(node)
+        self.calibrations[node] += 1
+
+    def _calibrate(self, node: int) -> None:
+        codes = self._chips.capture(self._public.samples, [node], self.ledger.of([node]), Phase.INFER)
+        fitted = ScoreCalibration.fit(codes, self._public.person)
+        if self._banks[node].head is not None and float(fitted.accept_threshold[0]) <= 0:
+            raise EngineError("the chip's threshold of acceptance is no longer above 0: its head could not be weighed")
+        self._calibration = self._calibration.renewed(node, fitted)
+        self._people.pop(node, None)
 
     @property
     def accept_threshold(self) -> Tensor:
@@ -294,11 +328,14 @@ class Engine(RecognitionEngine):
         """
         for request in requests:
             self._bank(request.node)
-        results = run_rounds(self._calibration, self._banks, requests)
+        results = self._computed(requests)
         for request, result in zip(requests, results, strict=True):
             hidden = sum(len(codes) for codes in request.forget.values())
             self._charge_round(request, result.num_examples + hidden)
         return results
+
+    def _computed(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        return run_rounds(self._calibration, self._banks, requests)
 
     def _whitened_people(self, node: int, chip: ChipWhitening) -> Whitened:
         people = self._people.pop(node, None)
@@ -354,15 +391,6 @@ class Engine(RecognitionEngine):
         )
         spent += step * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)
-
-
-def _restore(ledger: EnergyLedger, saved: Mapping[Phase, Cost], node: int) -> None:
-    """Add saved costs; in place of what programming took if the chip had been programmed before."""
-    if saved.get(Phase.PROGRAM, Cost()).cell_writes:
-        ledger.restore(saved, node)
-        return
-    for phase, spent in saved.items():
-        ledger.charge(phase, spent, node)
 
 
 def _tags_at(tags: Sequence[Sequence[str]], indices: Tensor) -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,11 @@ class ScoreCalibration:
                 first += len(some)
         axes, variances, means, squares, ridge = map(torch.cat, zip(*whitening, strict=True))
         return cls(centre, Whitening(kept, axes, variances, means, squares, ridge, fitted.person), threshold, person)
+
+    def renewed(self, node: int, fitted: ScoreCalibration) -> ScoreCalibration:
+        """Put in one node's calibration, fitted on it alone, and return what has all nodes' by then."""
+        self.centre[node], self.accept_threshold[node] = fitted.centre[0], fitted.accept_threshold[0]
+        return replace(self, whitening=self.whitening.renewed(node, fitted.whitening))
 
 
 def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 #: Vectors shorter than this have no direction: their cosines are 0.
@@ -162,6 +163,13 @@ class Whitening:
             self.squares[node],
             float(self.ridge[node]),
         )
+
+    def renewed(self, node: int, fitted: Whitening) -> Whitening:
+        """Put in one chip's whitening, fitted on it alone, and return what has all chips' by then."""
+        codes = self.codes.to(torch.promote_types(self.codes.dtype, fitted.codes.dtype))
+        codes[node], self.axes[node], self.variances[node] = fitted.codes[0], fitted.axes[0], fitted.variances[0]
+        self.means[node], self.squares[node], self.ridge[node] = fitted.means[0], fitted.squares[0], fitted.ridge[0]
+        return replace(self, codes=codes)
 
     @property
     def macs_per_vector(self) -> int:

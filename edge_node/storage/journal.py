@@ -164,9 +164,15 @@ class Journal:
                 f"--fleet-seed {chip.fleet_seed}: start it as before, or make a new node in another folder"
             )
 
-    def note_chip(self, chip: ProgrammedChip) -> None:
-        """Remember what the chip was programmed for, the first time."""
-        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *vars(chip).values())
+    def note_chip(self, chip: ProgrammedChip, programmed_at_unix_ms: int) -> None:
+        """Remember what the chip was programmed for, and when, the first time."""
+        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?, ?)", *vars(chip).values(), programmed_at_unix_ms)
+        self._run("UPDATE chip SET programmed_at_unix_ms = ? WHERE programmed_at_unix_ms = 0", programmed_at_unix_ms)
+
+    def programmed_at_unix_ms(self) -> int | None:
+        """Return when the chip was programmed; None if it was not, or a version before wrote nothing of it."""
+        row = self._one("SELECT programmed_at_unix_ms FROM chip")
+        return row[0] or None if row else None
 
     # Position and counters
 

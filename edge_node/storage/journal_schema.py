@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # What the node's chip was programmed for: one chip, for good.
 _CHIP = """
@@ -16,11 +16,14 @@ CREATE TABLE chip (
     fleet_seed INTEGER NOT NULL
 ) STRICT;
 """
+# Its cells age from then on; 0: not known.
+_PROGRAMMED_AT = "ALTER TABLE chip ADD COLUMN programmed_at_unix_ms INTEGER NOT NULL DEFAULT 0;"
 
 # Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of their
 # own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
 SCHEMA = (
     _CHIP
+    + _PROGRAMMED_AT
     + """
 CREATE TABLE node (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -121,6 +124,7 @@ UPGRADES = {
     2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';",
     3: _CHIP,
     4: "ALTER TABLE enrolment RENAME COLUMN clips TO samples;",
+    5: _PROGRAMMED_AT,
 }
 
 

@@ -233,7 +233,8 @@ def _mosaic(s: _Sketch) -> np.ndarray:
     stones = IMAGE_SIDE // _STONE
     means = pixels.reshape(stones, _STONE, stones, _STONE, CHANNELS).mean(axis=(1, 3))
     means[(np.indices((stones, stones)).sum(axis=0) % 2) == 1] *= 0.8
-    return means.repeat(_STONE, axis=0).repeat(_STONE, axis=1)
+    laid: np.ndarray = means.repeat(_STONE, axis=0).repeat(_STONE, axis=1)
+    return laid
 
 
 def _night(s: _Sketch) -> np.ndarray:
@@ -263,7 +264,8 @@ def draw_pictures(thing: int, style: int, count: int) -> np.ndarray:
     draws = keyed_uint16(0, "pictures", THINGS[thing], STYLES[style], count=count * _DRAWS).numpy()
     shares = (draws.reshape(count, _DRAWS) + 0.5) / 2**16
     pictures = np.stack([_picture(thing, style, own.tolist()) for own in shares])
-    return np.rint(pictures * COLOUR_LEVELS).astype(np.uint8)
+    levels: np.ndarray = np.rint(pictures * COLOUR_LEVELS).astype(np.uint8)
+    return levels
 
 
 def _picture(thing: int, style: int, draws: list[float]) -> np.ndarray:
@@ -280,4 +282,5 @@ def _painted(s: _Sketch, ground: Colour) -> np.ndarray:
 
 
 def _pixels(canvas: np.ndarray) -> np.ndarray:
-    return np.clip(canvas.reshape(IMAGE_SIDE, _FINE, IMAGE_SIDE, _FINE, CHANNELS).mean(axis=(1, 3)), 0, 1)
+    pixels: np.ndarray = canvas.reshape(IMAGE_SIDE, _FINE, IMAGE_SIDE, _FINE, CHANNELS).mean(axis=(1, 3))
+    return pixels.clip(0, 1)

@@ -118,11 +118,12 @@ class MemoryNode:
         task: str = TASK,
         energy_model: types.EnergyModel = ENERGY_MODEL,
         for_head: bool = True,
+        calibrate_every_s: float | None = None,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
         self._node_index, self._task, self._energy_model = node_index, task, energy_model
-        self._for_head = for_head
+        self._for_head, self._calibrate_every_s = for_head, calibrate_every_s
         self._randomness, draw = randomness, randomness.draw
         self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
@@ -190,6 +191,7 @@ class MemoryNode:
             task=self._task,
             energy_model=self._energy_model,
             for_head=self._for_head,
+            calibrate_every_s=self._calibrate_every_s,
         )
 
 
@@ -208,6 +210,7 @@ def _start(
     task: str = TASK,
     energy_model: types.EnergyModel = ENERGY_MODEL,
     for_head: bool = True,
+    calibrate_every_s: float | None = None,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -224,6 +227,7 @@ def _start(
             clock=clock,
             randomness=randomness,
             heartbeat_s=heartbeat_s,
+            calibrate_every_s=calibrate_every_s,
         )
     )
     node.started()

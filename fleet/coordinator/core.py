@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fleet.config import ServeSettings
 from fleet.coordinator.database import Database
@@ -17,10 +17,12 @@ from fleet.coordinator.shared_folder import SharedFolder
 from fleet.coordinator.tls import Endpoint, ServerTls, called
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
-from fleet.learning.proxy import FleetProxy
-from fleet.learning.superlink import SuperLink
 from fleet.store.database import Transaction
 from fleet.store.touched import Touched
+
+if TYPE_CHECKING:
+    from fleet.learning.proxy import FleetProxy
+    from fleet.learning.superlink import SuperLink
 
 T = TypeVar("T")
 
@@ -44,6 +46,9 @@ class LearningPlane:
     @classmethod
     def open(cls, settings: ServeSettings, tls: ServerTls, token_path: Path) -> LearningPlane:
         """Prepare the plane that the settings ask for."""
+        # Imported here: it brings a web server and client, which no coordinator without a plane needs.
+        from fleet.learning.superlink import SuperLink
+
         if settings.flower_attach is None or settings.flower_ca is None:
             superlink, attached = SuperLink.embedded(settings.state), False
         else:

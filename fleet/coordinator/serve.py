@@ -43,7 +43,7 @@ from fleet.coordinator.work import Environment
 from fleet.domain.addresses import host_port
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, FleetError, StoreError
-from fleet.learning.superlink import remembered_port
+from fleet.learning.ports import remembered_port
 from fleet.store.commits import CommitListener
 from fleet.store.database import Store, Transaction
 from fleet.store.rows import FleetRow

@@ -15,13 +15,14 @@ from pathlib import Path
 import httpx
 from reram_fleet.processes.backoff import Backoff
 from reram_fleet.processes.durable import write_atomically
-from reram_fleet.processes.flower import free_port, process_environment, program
+from reram_fleet.processes.flower import process_environment, program
 from reram_fleet.processes.supervised import ChildState, SupervisedProcess
 
 from fleet.learning.certificates import SuperLinkCertificate, ensure_certificate
 from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError
 from fleet.learning.fab import write_app
 from fleet.learning.flower_command import PUBLIC_KEY_ALREADY_IN_USE, FlowerCommand
+from fleet.learning.ports import remembered_port
 from fleet.learning.proxy import FleetProxy
 from fleet.trust.tls import ServerFiles
 
@@ -29,8 +30,6 @@ from fleet.trust.tls import ServerFiles
 CONNECTION = "fleet"
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
-# Nodes carry the port of the proxy in their enrolment.
-_PORTS = range(10_000, 20_000)
 
 
 class SuperLink:
@@ -175,18 +174,6 @@ class SuperLink:
 def canonical_key(public_key_text: str) -> bytes:
     """Return the part of an OpenSSH public key that identifies it: type and key, without the comment."""
     return b" ".join(public_key_text.encode().split()[:2])
-
-
-def remembered_port(path: Path) -> int:
-    """Return the port kept in a file; choose a free one the first time.
-
-    Nodes carry the address in their enrolment, so it must not change when the coordinator restarts.
-    """
-    if path.exists():
-        return int(path.read_text())
-    port = free_port(_PORTS)
-    path.write_text(f"{port}\n")
-    return port
 
 
 def _superlink_command(folder: Path, address: str, certificate: SuperLinkCertificate) -> list[str]:

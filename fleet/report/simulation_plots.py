@@ -215,6 +215,14 @@ def _wear(time: _Time, state: Columns) -> Iterator[Plot]:
         "Share of their endurance that cells have used. A forget or a new adapter writes none: the line is flat.",
     )
     yield from _plot("Cell writes, all nodes", time, [time.curve(state, "cell_writes", "writes")], Unit.COUNT, "")
+    if any(state.get("calibrations", ())):
+        yield from _plot(
+            "Calibrations, all nodes",
+            time,
+            [time.curve(state, "calibrations", "calibrations")],
+            Unit.COUNT,
+            "While nodes run, beside those at their starts. Each reads the public samples, and writes no cell.",
+        )
 
 
 def _traffic(time: _Time, state: Columns) -> Iterator[Plot]:

@@ -15,7 +15,7 @@ import typer
 from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, counted, note, show
 from fleet.documents import document
-from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK, RUNS
+from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK, ENGINE, RUNS
 
 app = typer.Typer(
     add_completion=False, help="Simulated fleets: scenarios, sweeps, comparisons, reports.", no_args_is_help=True
@@ -37,6 +37,13 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all draw
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="1-5", help="Several seeds, one run for each.")]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", file_okay=False, help="Folder of runs.")]
 ChunkOption = Annotated[int, typer.Option("--chunk", min=1, help="Nodes in a batch; changes no result.")]
+EngineOption = Annotated[
+    str,
+    typer.Option("--engine", metavar="inline|ray", help="What computes the chips: this process, or actors of Ray too."),
+]
+ActorsOption = Annotated[
+    int | None, typer.Option("--actors", min=1, help="Actors of --engine ray.", show_default="the number of cores")
+]
 EveryOption = Annotated[
     float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="Seconds between checkpoints.")
 ]
@@ -56,6 +63,8 @@ def run(
     nodes: NodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
+    engine: EngineOption = ENGINE,
+    actors: ActorsOption = None,
     chunk: ChunkOption = CHUNK,
     output: OutputOption = RUNS,
     checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
@@ -76,7 +85,7 @@ def run(
     if chosen.sweep:
         note(f"It also has values for a sweep, which this leaves out: `fleet sim sweep {scenario}`.")
         chosen = chosen.changed({"sweep": {}})
-    with Session(chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port, engine, actors) as session:
         runs = session.run(chosen, seeds_of(seed, seeds), output, force=force)
     records = [{**each.record(), "folder": str(each.path)} for each in runs]
     body = records[0] if len(records) == 1 else document("SimulationRunList", runs=records)
@@ -99,6 +108,8 @@ def sweep(
     nodes: NodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
+    engine: EngineOption = ENGINE,
+    actors: ActorsOption = None,
     chunk: ChunkOption = CHUNK,
     output: OutputOption = RUNS,
     checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
@@ -120,7 +131,7 @@ def sweep(
     points = points_of(base)
     folder = SweepFolder.of(output, points)
     folder.begin(base, points, seeds_of(seed, seeds))
-    with Session(chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port, engine, actors) as session:
         session.sweep(folder)
     _show_sweep(folder.path, form)
 
@@ -221,6 +232,8 @@ def report(
 @app.command()
 def resume(
     run: RunArgument,
+    engine: EngineOption = ENGINE,
+    actors: ActorsOption = None,
     chunk: ChunkOption = CHUNK,
     checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
     metrics_port: PortOption = None,
@@ -235,7 +248,7 @@ def resume(
     from fleet.sim.sweep import SweepFolder
     from fleet.sim.view import run_tables
 
-    with Session(chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port, engine, actors) as session:
         if SweepFolder.is_one(run):
             session.sweep(SweepFolder(run))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 #: Folder of runs, below the working directory.
 RUNS = Path("runs")
@@ -10,3 +11,5 @@ RUNS = Path("runs")
 CHUNK = 50
 #: Seconds on the wall between two checkpoints.
 CHECKPOINT_EVERY_S = 20.0
+#: What computes the chips: see `fleet.sim.execution.engine_of`.
+ENGINE: Final = "inline"

@@ -6,14 +6,15 @@ Where and when a run is interrupted changes nothing of its result: its digest is
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.errors import ConflictError, FleetError
+from fleet.errors import ConflictError, FleetError, InvalidInputError
 from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK
 from fleet.sim.figures import figures_of
 from fleet.sim.metrics import RunLabels, metrics_text
@@ -22,6 +23,7 @@ from fleet.sim.scenario import Scenario
 from fleet.sim.tables import columns_of, write_tables
 
 if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
     from fleet.sim.simulation import Simulation
 
 
@@ -36,10 +38,43 @@ class Execution:
     #: Nodes whose arithmetic is one batch.
     chunk: int = CHUNK
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    #: Compute what is for many chips at once, if not this process alone; see `engine_of`.
+    actors: ChipActors | None = None
     #: Told what is being done.
     say: Callable[[str], None] = lambda text: None
     #: Shown the simulation after each step.
     watch: Callable[[RunFolder, Simulation], None] = lambda folder, simulation: None
+
+
+def engine_of(name: str, actors: int | None) -> AbstractContextManager[ChipActors | None]:
+    """Return what an engine of that name computes with, within a `with` statement.
+
+    `inline` is this process alone. `ray` also has so many actors of Ray, or one per core of this process.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such engine, or it does not run scenarios, or has no actors.
+    """
+    match name:
+        case "inline" if actors is None:
+            return nullcontext()
+        case "inline":
+            raise InvalidInputError("the engine inline has no actors", hint="--engine ray")
+        case "ray" if actors is None or actors > 0:
+            from fleet.sim.chip_actors import ChipActors
+
+            return ChipActors(actors or len(os.sched_getaffinity(0)))
+        case "ray":
+            raise InvalidInputError(f"the engine ray has at least one actor, got {actors}")
+        case "flower":
+            raise InvalidInputError(
+                "Flower's own simulation runs a Flower app, one node at a time, without forgets, leases or time: it "
+                "cannot run a scenario",
+                hint="--engine ray takes several cores; fleet.sim.grid.simulate runs Flower apps on any engine",
+            )
+        case _:
+            raise InvalidInputError(f"there is no engine {name!r}", hint="--engine inline, or --engine ray")
 
 
 def run_scenario(
@@ -171,7 +206,12 @@ def _opened(folder: RunFolder, record: Mapping[str, Any], execution: Execution) 
     content = folder.checkpoint()
     if content is not None:
         execution.say("Reading the checkpoint")
-        return Simulation.restored(content)
+        return Simulation.restored(content, execution.actors)
     return Simulation(
-        folder.scenario(), int(record["seed"]), folder=folder.coordinator, chunk=execution.chunk, progress=execution.say
+        folder.scenario(),
+        int(record["seed"]),
+        folder=folder.coordinator,
+        chunk=execution.chunk,
+        progress=execution.say,
+        actors=execution.actors,
     )

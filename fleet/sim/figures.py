@@ -128,6 +128,7 @@ FIGURES: Sequence[Figure] = (
     Figure("joules_per_forget", "energy of a forget", "J", Better.LESS, _from("forgets", "joules", fmean)),
     Figure("saved", "re-programming instead, on the chips", "x", Better.MORE, _saved),
     _of_state("cell_writes", "cell writes"),
+    _of_state("calibrations", "calibrations of chips while they run", better=Better.NEITHER),
     _of_state("wear_max", "wear of the most worn chip", "share"),
     Figure("round_accuracy", "accuracy of the last round", "share", Better.MORE, _from("rounds", "accuracy", _last)),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.testing import seeded
@@ -25,6 +27,9 @@ from fleet.sim.scheduler import Scheduler, VirtualClock
 from fleet.store.rows import LearningJobRow
 from hwmodel import keyed_seed
 
+if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
+
 #: Link while the fleet is set up.
 _PERFECT = Link(latency=(0.01, 0.02))
 #: Nodes that connect in a second then, and how long it is left alone.
@@ -35,7 +40,14 @@ ROUNDS_OF_SHARDS = 2
 _NEVER_MS = 2**62
 
 
-def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int) -> Subjects:
+def subjects_of(
+    scenario: Scenario,
+    seed: int,
+    progress: Callable[[str], None],
+    chunk: int,
+    now_s: Callable[[], float],
+    actors: ChipActors | None,
+) -> Subjects:
     """Return the people of a scenario's task, and the chips that see them; raises what `TaskPeople` raises."""
     fleet = scenario.fleet
     if fleet.task == MADE_UP:
@@ -43,7 +55,7 @@ def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], 
     # The data and torch's kernels: not for those who simulate the protocol.
     from fleet.sim.task_people import TaskPeople
 
-    return TaskPeople(fleet, seed, progress, chunk)
+    return TaskPeople(fleet, scenario.chip, seed, progress, chunk, now_s, actors)
 
 
 class SimulatedFleet:
@@ -58,11 +70,19 @@ class SimulatedFleet:
     """
 
     def __init__(
-        self, scenario: Scenario, seed: int, folder: Path, chunk: int, progress: Callable[[str], None]
+        self,
+        scenario: Scenario,
+        seed: int,
+        folder: Path,
+        chunk: int,
+        progress: Callable[[str], None],
+        actors: ChipActors | None,
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()
-        self._subjects = subjects_of(scenario, seed, progress, chunk)
+        # Not a function of its own: a simulation that is saved has this in it.
+        now_s = partial(getattr, self.scheduler, "now_s")
+        self._subjects = subjects_of(scenario, seed, progress, chunk, now_s, actors)
         self.roll = Roll(seed, self._subjects.count)
         self.plane = ControlPlane(
             self.scheduler,
@@ -75,11 +95,19 @@ class SimulatedFleet:
             opened=self._opened,
             refused=self._refused,
         )
-        self.recorder = Recorder(self.plane, self.members, self._subjects, self.roll, self._traffic)
+        self.recorder = Recorder(
+            self.plane, self.members, self._subjects, self.roll, self._traffic, ages=scenario.chip.ages
+        )
         self._jobs = JobPlayer(self.plane, self._up, chunk, self._round_done)
+        self._jobs.actors = actors
         self.plane.learning = self.plane.env.learning = ConnectedNodes()
         self.plane.play = self._jobs.play
         self._set_up(progress)
+
+    def use(self, actors: ChipActors | None) -> None:
+        """Have actors compute what is for many chips at once, from now on, or nobody else: nothing else changes."""
+        self._jobs.actors = actors
+        self._subjects.use(actors)
 
     def _set_up(self, progress: Callable[[str], None]) -> None:
         """Bring up nodes and people over a perfect network."""
@@ -129,6 +157,7 @@ class SimulatedFleet:
             task=self._subjects.task,
             energy_model=self._subjects.energy_model,
             for_head=self._scenario.fleet.head,
+            calibrate_every_s=self._scenario.chip.calibrate_every,
         )
         member = self.members[number] = Member(
             number,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reram_fleet.crypto.identifiers import new_tag
 
@@ -16,6 +17,9 @@ from fleet.learning.errors import LearningPlaneError
 from fleet.sim.control_plane import ControlPlane
 from fleet.sim.grid.product import UnitAttempt, play_attempt
 from fleet.store.rows import LearningJobRow
+
+if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +57,18 @@ class JobPlayer:
         Returns the nodes that are up, by Flower's ids.
     chunk
         Nodes that run a round as one batch.
+
+    Attributes
+    ----------
+    actors
+        Who computes rounds, if it is not done here.
     """
 
     def __init__(
         self, plane: ControlPlane, nodes: Callable[[], Mapping[int, Node]], chunk: int, done: RoundDone
     ) -> None:
         self._plane, self._nodes, self._chunk, self._done = plane, nodes, chunk, done
+        self.actors: ChipActors | None = None
 
     def start(self, rounds: int, shards: int) -> None:
         """Ask for a shared LoRA of so many rounds, or for so many cohort shards.
@@ -93,9 +103,12 @@ class JobPlayer:
         attempt = _Attempt(
             stepped.transaction, job.job_id, started.attempt, stepped.destroy_orphaned_keys, job, self._done
         )
+        nodes, chunk, under_way = self._nodes(), self._chunk, 1
+        if self.actors is not None:
+            chunk, under_way = self.actors.chunk(len(nodes), chunk), self.actors.width
         try:
             with _quiet(logging.getLogger("flwr")):
-                play_attempt(attempt, self._nodes(), chunk=self._chunk)
+                play_attempt(attempt, nodes, chunk=chunk, under_way=under_way)
         except (FleetError, LearningPlaneError) as error:
             # The coordinator was told, and tries again.
             logger.info("learning job %s, attempt %d: %s", job.job_id, started.attempt, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from reram_fleet.code_ranges import CodeRange
@@ -14,6 +14,9 @@ from reram_fleet.v1.types_pb2 import EnergyModel
 from edge_node.testing import MemoryEngine
 from edge_node.testing.nodes import ENERGY_MODEL, TASK, MakeEngine
 from hwmodel import keyed_seed
+
+if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
 
 #: Features of a made-up person, and how far their samples lie from them.
 FEATURES = 32
@@ -37,6 +40,9 @@ class Subjects(Protocol):
     @property
     def energy_model(self) -> EnergyModel:
         """Name and version of what its joules are computed with."""
+
+    def use(self, actors: ChipActors | None) -> None:
+        """Have actors compute what is for many chips at once, from now on, or nobody else."""
 
     def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes the engine of a node, by its number in the fleet, and its place on the node axis."""
@@ -62,6 +68,9 @@ class MadeUpPeople:
     @property
     def count(self) -> None:
         """None: as many as one likes."""
+
+    def use(self, actors: ChipActors | None) -> None:
+        """There are no chips."""
 
     def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes an engine that knows people by their integers."""

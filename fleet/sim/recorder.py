@@ -39,10 +39,18 @@ class Recorder:
     """Rows of a simulation's tables."""
 
     def __init__(
-        self, plane: ControlPlane, members: Mapping[int, Member], subjects: Subjects, roll: Roll, traffic: Traffic
+        self,
+        plane: ControlPlane,
+        members: Mapping[int, Member],
+        subjects: Subjects,
+        roll: Roll,
+        traffic: Traffic,
+        *,
+        ages: bool,
     ) -> None:
         self._plane, self._members, self._subjects, self._roll = plane, members, subjects, roll
-        self._traffic = traffic
+        #: Whether answers change by themselves.
+        self._traffic, self._ages = traffic, ages
         self.tables: dict[str, list[Row]] = {name: [] for name in TABLES}
         #: When (virtual s of the scheduler) the scenario began.
         self.begun_s = 0.0
@@ -130,6 +138,7 @@ class Recorder:
                 "cell_writes": sum(cost.cell_writes for each in spent for cost in each.values()),
                 "wear_max": float(worn.max(initial=0.0)),
                 "wear_mean": float(worn.mean()) if len(worn) else 0.0,
+                "calibrations": sum(int(engine.calibrations.sum()) for engine in engines),
                 **self._overhead,
             }
         )
@@ -137,7 +146,7 @@ class Recorder:
             (member.generation, member.serving, member.engine.active_tags(member.node_index)) for member in present
         ]
         changed = (generation, len(self._roll.enrolled), *active)
-        if changed != self._asked_at:
+        if changed != self._asked_at or self._ages:
             self._asked_at = changed
             self._answers(now_s, present)
 

@@ -11,7 +11,7 @@ from reram_fleet.processes.monitoring import metrics_page, serve_monitoring
 
 from fleet.cli.output import note
 from fleet.errors import InvalidInputError, reason_of
-from fleet.sim.execution import Execution, resume_run, run_scenario
+from fleet.sim.execution import Execution, engine_of, resume_run, run_scenario
 from fleet.sim.metrics import RunCollector, RunLabels, registry_of
 from fleet.sim.progress import RunProgress, run_progress
 from fleet.sim.run_folder import RunFolder
@@ -27,19 +27,17 @@ _HOST = "127.0.0.1"
 class Session:
     """Runs with progress and metrics; a context manager.
 
-    Raises `InvalidInputError` when it begins, if the port cannot be served.
+    Raises `InvalidInputError` as `engine_of` does, and when it begins, if the port cannot be served.
     """
 
-    def __init__(self, chunk: int, checkpoint_every_s: float, metrics_port: int | None) -> None:
+    def __init__(
+        self, chunk: int, checkpoint_every_s: float, metrics_port: int | None, engine: str, actors: int | None
+    ) -> None:
         self._collector = RunCollector()
         self._progress: RunProgress
         self._metrics_port, self._exits = metrics_port, ExitStack()
-        self._execution = Execution(
-            chunk=chunk,
-            checkpoint_every_s=checkpoint_every_s,
-            say=lambda text: self._progress.say(text),
-            watch=self._watch,
-        )
+        self._engine = engine_of(engine, actors)
+        self._settings = chunk, checkpoint_every_s
 
     def __enter__(self) -> Self:
         if self._metrics_port is not None:
@@ -54,7 +52,15 @@ class Session:
             self._exits.callback(server.server_close)
             self._exits.callback(server.shutdown)
             note(f"Metrics at http://{_HOST}:{port}/metrics while it runs.")
+        chunk, checkpoint_every_s = self._settings
         self._progress = self._exits.enter_context(run_progress())
+        self._execution = Execution(
+            chunk=chunk,
+            checkpoint_every_s=checkpoint_every_s,
+            actors=self._exits.enter_context(self._engine),
+            say=lambda text: self._progress.say(text),
+            watch=self._watch,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from fleet.sim.defaults import CHUNK, RUNS
+from fleet.sim.defaults import CHUNK, ENGINE, RUNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,6 +92,8 @@ def run(
     changes: Mapping[str, Any] | None = None,
     output: Path | str = RUNS,
     chunk: int = CHUNK,
+    engine: Literal["inline", "ray"] = ENGINE,
+    actors: int | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Run:
@@ -109,6 +111,10 @@ def run(
         Folder of runs.
     chunk
         Nodes whose arithmetic is one batch; changes nothing of the result.
+    engine
+        `ray` has actors of Ray do what is computed for many chips at once; that changes nothing either.
+    actors
+        How many; one per core if left out.
     force
         Simulate it again, whatever is there.
     progress
@@ -128,10 +134,11 @@ def run(
     >>> first.plot()                                        # doctest: +SKIP
     """
     from fleet.sim import gallery
-    from fleet.sim.execution import Execution, run_scenario
+    from fleet.sim.execution import Execution, engine_of, run_scenario
     from fleet.sim.scenario import Scenario
 
     changed = {**(changes or {}), **({} if nodes is None else {"fleet.nodes": nodes})}
     chosen = scenario.changed(changed) if isinstance(scenario, Scenario) else gallery.load(scenario, changed)
-    execution = Execution(chunk=chunk, say=progress)
-    return Run(run_scenario(chosen, seed, Path(output), execution, force=force, go_on=True).path)
+    with engine_of(engine, actors) as computing:
+        execution = Execution(chunk=chunk, actors=computing, say=progress)
+        return Run(run_scenario(chosen, seed, Path(output), execution, force=force, go_on=True).path)

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from reram_fleet.tasks import task_names
@@ -87,6 +87,21 @@ class Fleet(_Table):
         if self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}: {', '.join(PRESETS)}")
         return self
+
+
+class Chip(_Table):
+    """Life of the chips, of a task of the product: those of a made-up task have none."""
+
+    relaxation: Literal["none", "wan", "cmo"] | None = None
+    """How conductances move with a cell's age; as the preset says if left out. `fleet chip fits` shows the models."""
+    calibrate_every: Duration | None = None
+    """How often a node calibrates its chip on the public samples, at the heartbeat that follows; only when it starts if
+    left out."""
+
+    @property
+    def ages(self) -> bool:
+        """Whether anything is said of it."""
+        return self.relaxation is not None or self.calibrate_every is not None
 
 
 class Time(_Table):
@@ -228,6 +243,7 @@ class Scenario(_Table):
     reading: str = ""
     """How the answer is read off the tables and plots."""
     fleet: Fleet = Fleet()
+    chip: Chip = Chip()
     time: Time = Time()
     link: Link = Link()
     churn: Churn = Churn()
@@ -244,6 +260,10 @@ class Scenario(_Table):
     def _possible(self) -> Self:
         if self.learning.learns and self.fleet.task == MADE_UP:
             raise ValueError("a made-up task has nothing to learn by gradient: fleet.task = 'speakers' or 'faces'")
+        if self.chip.ages and self.fleet.task == MADE_UP:
+            raise ValueError(
+                "the chips of a made-up task neither age nor calibrate: fleet.task = 'speakers' or 'faces'"
+            )
         for fault in self.faults:
             if fault.at > self.time.duration:
                 raise ValueError(f"the fault {fault.kind} at {fault.at:g} s is after the end, {self.time.duration:g} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 #: When a simulation begins by the clocks on the wall, Unix ms: 2026-01-01.
 EPOCH_MS = 1_767_225_600_000
@@ -12,13 +12,11 @@ EPOCH_MS = 1_767_225_600_000
 _UPTIME_S = 3600.0
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Event:
-    """An action that waits for its time; of equal times, the one that was asked for first."""
+    """An action that waits for its time."""
 
-    at_us: int
-    number: int
-    action: Callable[[], None] | None = field(compare=False)
+    action: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Let it not happen."""
@@ -32,7 +30,8 @@ class Scheduler:
         self.now_us = 0
         #: Events that have happened.
         self.happened = 0
-        self._queue: list[Event] = []
+        # By time (us); of equal times, the event that was asked for first.
+        self._queue: list[tuple[int, int, Event]] = []
         self._asked = 0
 
     @property
@@ -43,8 +42,8 @@ class Scheduler:
     def at(self, when_s: float, action: Callable[[], None]) -> Event:
         """Have something happen at a time, or now if that has passed."""
         self._asked += 1
-        event = Event(max(self.now_us, round(when_s * 1e6)), self._asked, action)
-        heapq.heappush(self._queue, event)
+        event = Event(action)
+        heapq.heappush(self._queue, (max(self.now_us, round(when_s * 1e6)), self._asked, event))
         return event
 
     def after(self, delay_s: float, action: Callable[[], None]) -> Event:
@@ -54,10 +53,10 @@ class Scheduler:
     def run_until(self, until_s: float) -> None:
         """Let everything happen that is due by then, and stop there."""
         until_us = round(until_s * 1e6)
-        while self._queue and self._queue[0].at_us <= until_us:
-            event = heapq.heappop(self._queue)
+        while self._queue and self._queue[0][0] <= until_us:
+            at_us, _, event = heapq.heappop(self._queue)
             if (action := event.action) is not None:
-                self.now_us = event.at_us
+                self.now_us = at_us
                 self.happened += 1
                 action()
         self.now_us = max(self.now_us, until_us)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from fleet.coordinator.serve import COLLECT_EVERY
 from fleet.sim import checkpoint
@@ -16,6 +16,9 @@ from fleet.sim.defaults import CHUNK
 from fleet.sim.fleet import SimulatedFleet
 from fleet.sim.recorder import Row
 from fleet.sim.scenario import Scenario
+
+if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
 
 #: A scenario has at least so many checkpoints, and one a day.
 CHECKPOINTS = 20
@@ -33,6 +36,8 @@ class Simulation:
         Nodes that are computed as one batch: nothing but memory and speed depends on it.
     progress
         Called with what is being done.
+    actors
+        Compute what is for many chips at once, if given; that too changes nothing but speed.
     """
 
     def __init__(
@@ -43,9 +48,10 @@ class Simulation:
         folder: Path,
         chunk: int = CHUNK,
         progress: Callable[[str], None] = lambda text: None,
+        actors: ChipActors | None = None,
     ) -> None:
         self.scenario, self.seed = scenario, seed
-        self._fleet = SimulatedFleet(scenario, seed, folder, chunk, progress)
+        self._fleet = SimulatedFleet(scenario, seed, folder, chunk, progress, actors)
         self._course = Course(self._fleet, scenario, seed)
 
     @property
@@ -83,13 +89,15 @@ class Simulation:
         return checkpoint.saved(self)
 
     @classmethod
-    def restored(cls, content: bytes) -> Self:
-        """Return the simulation that was saved, to go on from there.
+    def restored(cls, content: bytes, actors: ChipActors | None = None) -> Self:
+        """Return the simulation that was saved, to go on from there, with these actors, if any.
 
         The content runs as code: it must be this program's own.
         """
         found = checkpoint.restored(content)
         assert isinstance(found, cls)
+        if actors is not None:
+            found._fleet.use(actors)
         return found
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ from edge_node.engine import NodeEngine
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import RecognitionTask, load_task
 from edge_node.testing.nodes import MakeEngine
+from fleet.sim.chip_actors import ChipActors, FleetEngine
 from fleet.sim.node_names import node_id
 from fleet.sim.people import ASKED
-from fleet.sim.scenario import Fleet, ScenarioError
-from hwmodel import Cost, Phase, load_preset
+from fleet.sim.scenario import Chip, Fleet, ScenarioError
+from hwmodel import Cost, DeviceError, DeviceModels, Phase, Preset, load_preset
 
 _STRANGERS = 8
 
@@ -24,33 +25,53 @@ _STRANGERS = 8
 class TaskPeople:
     """People who are enrolled in a task's demo, and one engine whose node axis is the fleet.
 
-    A node that joins later has a chip of its own. `ScenarioError` if the task recognises nobody, or has too few people.
+    A node that joins later has a chip of its own. `ScenarioError` if the task recognises nobody, has too few people, or
+    the cells of the preset cannot age so.
+
+    Parameters
+    ----------
+    now_s
+        Returns the time (virtual s), by which chips age.
     """
 
     def __init__(
         self,
         fleet: Fleet,
+        chip: Chip,
         seed: int,
         progress: Callable[[str], None],
         chunk: int,
+        now_s: Callable[[], float],
+        actors: ChipActors | None,
     ) -> None:
         task = load_task(fleet.task)
         if not isinstance(task, RecognitionTask):
             raise ScenarioError(f"task {fleet.task} recognises nobody: its nodes generate")
         self.task, self.codes, self._task, self._samples = fleet.task, code_range(fleet.task), task, fleet.samples
-        self._preset, self._seed = load_preset(fleet.preset), seed
+        self._preset, self._seed, self._now_s = _aging(load_preset(fleet.preset), chip), seed, now_s
+        #: When (virtual s) the chips of nodes that joined were programmed.
+        self._joined_s: dict[str, float] = {}
         self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
         if fleet.people > self.count:
             raise ScenarioError(f"fleet.people is {fleet.people}, but task {fleet.task} has {self.count} to enrol")
-        self._engine = Engine.build(
-            task,
-            self._preset,
-            seed,
-            [node_id(node) for node in range(fleet.nodes)],
-            chunk=chunk,
-            progress=lambda done, nodes: progress(f"programming chips: {done} of {nodes}"),
-        )
+        names = [node_id(node) for node in range(fleet.nodes)]
+        chips = task, self._preset, seed, names
+
+        def made(done: int, nodes: int) -> None:
+            progress(f"programming chips: {done} of {nodes}")
+
+        if actors is None:
+            self._engine = FleetEngine.build(*chips, chunk=chunk, progress=made, age_s=now_s)
+        else:
+            progress("starting Ray")
+            reads = actors.first_reads(*chips, chunk)
+            self._engine = FleetEngine.calibrated(reads, *chips, chunk=chunk, progress=made, age_s=now_s)
+            self.use(actors)
         self._nodes = fleet.nodes
+
+    def use(self, actors: ChipActors | None) -> None:
+        """Have actors compute what is for many chips at once, from now on, or nobody else."""
+        self._engine.use(actors)
 
     @property
     def count(self) -> int:
@@ -75,7 +96,9 @@ class TaskPeople:
         return self._engine
 
     def _alone(self, node_id: str, saved: Mapping[Phase, Cost]) -> NodeEngine:
-        return Engine.build(self._task, self._preset, self._seed, [node_id], saved_costs=[saved])
+        since_s = self._joined_s.setdefault(node_id, self._now_s())
+        age_s = partial(_age_s, self._now_s, since_s)
+        return Engine.build(self._task, self._preset, self._seed, [node_id], saved_costs=[saved], age_s=age_s)
 
     def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
         """Return the samples that are captured of a person at one of so many nodes: each is taken at one."""
@@ -89,3 +112,19 @@ class TaskPeople:
     def strangers(self) -> Sequence[np.ndarray]:
         """Return a sample each of people who never enrol."""
         return [self._people[name].test[0] for name in self._task.split.strangers[:_STRANGERS]]
+
+
+def _aging(preset: Preset, chip: Chip) -> Preset:
+    """Return a technology whose cells age as a scenario says; `ScenarioError` if its conductances forbid that."""
+    if chip.relaxation is None:
+        return preset
+    found = preset.model_copy(update={"models": preset.models.model_copy(update={"relaxation": chip.relaxation})})
+    try:
+        DeviceModels.of(found)
+    except DeviceError as error:
+        raise ScenarioError(f"chip.relaxation cannot be {chip.relaxation!r}: {error}") from error
+    return found
+
+
+def _age_s(now_s: Callable[[], float], since_s: float) -> float:
+    return now_s() - since_s

@@ -117,7 +117,8 @@ class Forgets(Executions):
 
     def list_open(self) -> Sequence[CampaignRow]:
         """Return the campaigns that have not converged, oldest first."""
-        return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED)
+        not_yet = schema.campaign.c.state != CampaignState.CONVERGED
+        return self._once(schema.campaign, "open", lambda: self._campaigns(not_yet))
 
     def set_state(self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None) -> CampaignRow:
         """Move a campaign, and note when it was suppressed and when it converged.
@@ -158,6 +159,8 @@ class Forgets(Executions):
     def _campaigns(self, *conditions: Any) -> Sequence[CampaignRow]:
         query = select(schema.campaign).where(*conditions).order_by(schema.campaign.c.generation)
         rows = self._run(query).mappings().all()
+        if not rows:
+            return []
         named, tags = schema.campaign_tag, defaultdict[str, list[str]](list)
         mine = named.c.campaign_id.in_([row["campaign_id"] for row in rows])
         for row in self._run(select(named).where(mine).order_by(named.c.tag)):

@@ -17,6 +17,7 @@ from hwmodel.crossbar.fidelity import Fidelity
 from hwmodel.crossbar.layout import Layout
 from hwmodel.crossbar.plan import CrossbarPlan
 from hwmodel.device.models import DeviceModels
+from hwmodel.device.relaxation import age_step_s
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import Cost, EnergyLedger, Phase
 from hwmodel.presets.preset import Preset
@@ -35,8 +36,10 @@ class Crossbar:
 
     Attributes
     ----------
-    preset, nodes, layer, epoch, age_s, models, fidelity
+    preset, nodes, layer, epoch, models, fidelity
         What the chips were programmed with.
+    age_s
+        Age of the cells.
     dac, adc
         Converters, the ADC with this layer's step (of one plane of bits at `Fidelity.BIT_SERIAL`).
     cells
@@ -165,6 +168,17 @@ class Crossbar:
         aged = Crossbar(replace(self._plan, age_s=age_s))
         aged.reads, aged.driven = self.reads.clone(), self.driven.clone()
         return aged
+
+    def grow_to(self, age_s: float) -> None:
+        """Have cells of an age from now on, any age, as far as the relaxation model covers it: see `age_step_s`.
+
+        Nothing is paid.
+        """
+        age_s = age_step_s(self.models.relaxation, age_s)
+        if age_s != self.age_s:
+            self._plan = replace(self._plan, age_s=age_s)
+            self._parts = self._plan.build()
+            self.age_s, self.cells = age_s, self._parts.arrays.cells
 
     def at_fidelity(self, fidelity: Fidelity) -> Crossbar:
         """Return the same chips at another level of detail, no read made yet; nothing is paid.

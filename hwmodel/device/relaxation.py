@@ -145,6 +145,18 @@ class CmoRelaxation:
 _BY_NAME: dict[str, Relaxation] = {"none": NoRelaxation(), "wan": WanRelaxation(), "cmo": CmoRelaxation()}
 
 
+def age_step_s(model: Relaxation, age_s: float) -> float:
+    """Return the age at which cells of an age are computed: the youngest of the model, doubled as often as fits.
+
+    So a chip that is in use has new cells eighteen times in its first two days, and once more each time its age has
+    doubled. Beyond the oldest age that the model covers they stay as they were there.
+    """
+    if isinstance(model, NoRelaxation):
+        return 1.0
+    covered = min(max(age_s, model.min_age_s), model.max_age_s)
+    return math.ldexp(model.min_age_s, math.floor(math.log2(covered / model.min_age_s)))
+
+
 def relaxation_names() -> tuple[str, ...]:
     """Return the names that a preset's ``models.relaxation`` may have."""
     return tuple(_BY_NAME)

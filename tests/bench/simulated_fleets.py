@@ -54,7 +54,7 @@ _FACES = {
     "time.lease": "1d",
     "time.sample_every": "30min",
 }
-#: A small fleet in which everything happens: its digest is that of whatever chunks, threads and interruptions.
+#: A small fleet in which everything happens: its digest is that of whatever chunks, threads, actors and interruptions.
 _EVERYTHING = {
     "fleet.task": "speakers",
     "fleet.nodes": 20,
@@ -129,8 +129,10 @@ def digest_figures() -> Iterator[Figure]:
         ("--threads", "2"),
         ("--save-at", "3"),
         ("--save-at", "11"),
+        ("--actors", "1"),
+        ("--actors", "2", "--chunk", "7", "--save-at", "5"),
     ]
     digests = [simulated(_EVERYTHING, *way)["digest"] for way in ways]
     digests += [simulated(_EVERYTHING, kernels=kernels)["digest"] for kernels in ("default", "avx2")]
-    name = f"digests of {len(digests)} runs: chunks, threads, checkpoints, kernels of other processors"
+    name = f"digests of {len(digests)} runs: chunks, threads, checkpoints, Ray, kernels of other processors"
     yield Figure(name, (len(set(digests)),), "1", Target("=", 1.0))

@@ -58,9 +58,11 @@ class RoundResult:
 
 
 def run_rounds(
-    calibration: ScoreCalibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
+    calibration: ScoreCalibration,
+    banks: Mapping[int, AdapterBank] | Sequence[AdapterBank],
+    requests: Sequence[RoundRequest],
 ) -> list[RoundResult]:
-    """Run one round of each request, all of the same kind and LoRA shape, as one batch.
+    """Run one round of each request, all of the same kind and LoRA shape, as one batch; banks are by node.
 
     `RoundError` if a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
     """

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
-import ray
 from flwr.app import Context, Message, RecordDict
 
 from fleet.sim.grid.apps import Chunk, ChunkPool, NodeApp
+from fleet.sim.grid.ray_actors import RayActors
 
 #: Chunks that wait at an actor while it works: one, so that it never idles.
 _AHEAD = 2
@@ -27,48 +25,36 @@ class RayPool(ChunkPool):
     ----------
     app
         Is pickled; every actor has a copy.
-    actors
-        Each takes one core. A cluster that this process has joined with `ray.init` is used, or one is started here.
-    threads
-        Of torch and BLAS in each actor.
+    actors, threads
+        As of `RayActors`.
     """
 
     def __init__(self, app: NodeApp, *, actors: int = 2, threads: int = 1) -> None:
-        if actors < 1:
-            raise ValueError(f"a pool has at least one actor, got {actors}")
-        self._app, self._count, self._threads = app, actors, threads
-        self._actors: list[Any] = []
-        self._started = False
+        self._actors = RayActors(_Worker, app, count=actors, threads=threads)
 
     def __enter__(self) -> Self:
-        if not ray.is_initialized():
-            # Else Ray warns that this will be so one day; there are no accelerators here.
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            ray.init(num_cpus=self._count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            self._started = True
-        environment = {"env_vars": {"OMP_NUM_THREADS": str(self._threads), "MKL_NUM_THREADS": str(self._threads)}}
-        actor = ray.remote(num_cpus=1, runtime_env=environment)(_Worker)
-        app = ray.put(self._app)
-        self._actors = [actor.remote(app) for _ in range(self._count)]
+        self._actors.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for actor in self._actors:
-            ray.kill(actor)
-        self._actors = []
-        if self._started:
-            ray.shutdown()
-            self._started = False
+        self._actors.__exit__(*error)
 
     def map(self, chunks: Iterable[Chunk]) -> Iterator[Sequence[Message]]:
         """Run chunks in turn on the actors, at most two ahead on each."""
         running: deque[tuple[Any, Chunk]] = deque()
         for number, chunk in enumerate(chunks):
-            if len(running) == _AHEAD * self._count:
-                yield _replies(*running.popleft())
-            running.append((self._actors[number % self._count].run.remote(*chunk), chunk))
+            if len(running) == _AHEAD * len(self._actors):
+                yield self._replies(*running.popleft())
+            running.append((self._actors[number % len(self._actors)].run.remote(*chunk), chunk))
         while running:
-            yield _replies(*running.popleft())
+            yield self._replies(*running.popleft())
+
+    def _replies(self, running: Any, chunk: Chunk) -> Sequence[Message]:
+        replies, states = self._actors.got(running)
+        for context, state in zip(chunk[1], states, strict=True):
+            context.state = RecordDict() if state is None else state
+        found: Sequence[Message] = replies
+        return found
 
 
 class _Worker:
@@ -81,11 +67,3 @@ class _Worker:
         """Run a chunk; returns its replies, and the state of each context that has one."""
         replies = self._app(messages, contexts)
         return replies, [context.state or None for context in contexts]
-
-
-def _replies(running: Any, chunk: Chunk) -> Sequence[Message]:
-    replies, states = ray.get(running)
-    for context, state in zip(chunk[1], states, strict=True):
-        context.state = RecordDict() if state is None else state
-    found: Sequence[Message] = replies
-    return found

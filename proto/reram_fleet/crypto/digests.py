@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from reram_fleet.v1.types_pb2 import (
     AdapterDigest,
@@ -32,8 +32,11 @@ NO_HEAD = b""
 
 
 def _hash(domain: str, *parts: bytes) -> bytes:
-    sized = (piece for part in parts for piece in (len(part).to_bytes(8, "little"), part))
-    return hashlib.sha256(b"".join((f"reram-fleet/{domain}/v1".encode(), b"\0", *sized))).digest()
+    sha = hashlib.sha256(f"reram-fleet/{domain}/v1\0".encode())
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "little"))
+        sha.update(part)
+    return sha.digest()
 
 
 def _int64(values: Sequence[int]) -> bytes:
@@ -78,18 +81,20 @@ def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes, head: bytes 
     return _hash("adapters", *parts)
 
 
-def subject_digests(subjects: Iterable[SubjectAdapter]) -> list[AdapterDigest]:
-    """Return one `AdapterDigest` per adapter, sorted by tag."""
+def subject_digests(
+    subjects: Iterable[SubjectAdapter], digest_of: Callable[[SubjectAdapter], bytes] = subject_digest
+) -> list[AdapterDigest]:
+    """Return one `AdapterDigest` per adapter, sorted by tag; `digest_of` may know some already."""
     return sorted(
-        (AdapterDigest(subject_tag=s.subject_tag, digest=subject_digest(s)) for s in subjects),
+        (AdapterDigest(subject_tag=s.subject_tag, digest=digest_of(s)) for s in subjects),
         key=lambda entry: entry.subject_tag,
     )
 
 
-def revision_digest(content: RevisionContent) -> bytes:
-    """Return the digest of a revision: the address of its content."""
+def revision_digest(content: RevisionContent, digest_of: Callable[[SubjectAdapter], bytes] = subject_digest) -> bytes:
+    """Return the digest of a revision: the address of its content; `digest_of` may know some adapters' already."""
     return adapters_digest(
-        subject_digests(content.subjects), lora_digest(content.shared_lora), head_digest(content.head)
+        subject_digests(content.subjects, digest_of), lora_digest(content.shared_lora), head_digest(content.head)
     )
 
 

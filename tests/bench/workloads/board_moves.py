@@ -18,7 +18,7 @@ from fleet.metrics.boards import BOARDS
 from tests.bench.figure import Figure, Target
 from tests.bench.measuring import ROOT
 from tests.integration.coordinator.coordinator_process import eventually
-from tests.watched_fleet import NODES, WatchedFleet
+from tests.watched_fleet import WatchedFleet
 
 #: Node whose figures are looked at.
 NODE = "node-1"
@@ -94,9 +94,9 @@ def board_moves() -> Iterator[Figure]:
         away = fleet.guests[-1]
         seen = [_agreed(fleet, "before")]
         away.go_away()
-        fleet.until("a node is away", lambda client: client.get_fleet().nodes_connected == NODES - 1)
+        fleet.until("a node is away", lambda client: client.get_fleet().nodes_connected == fleet.nodes - 1)
         campaign = fleet.forget(tags[0])
-        fleet.until("it waits for that node", lambda client: _executions("verified")(client) == NODES - 1)
+        fleet.until("it waits for that node", lambda client: _executions("verified")(client) == fleet.nodes - 1)
         seen.append(_agreed(fleet, "during"))
         away.connect()
         fleet.converged(campaign)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
 from fleet.lab.fleets.captured_fleet import CapturedFleet
@@ -86,7 +86,7 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
         node_share_bytes=max(
             len(packed_statistics(codes)) for codes in captured_by_node(fleet, fleet.enrolled).values()
         ),
-        head_bytes=head.sram_bytes,
+        head_bytes=head.codes.numel() * BYTES_PER_CODE,
     )
 
 

@@ -1,4 +1,8 @@
-"""Scrapes of a large fleet: how long each takes over HTTP, and how large it is."""
+"""Scrapes of a large fleet: how long each takes over HTTP, and how large it is.
+
+The fleet is a simulated one, which stands still in the middle of a forget. Its chips are made up: what each says of
+itself is put in, as long as a real one's.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ from fleet.coordinator.metrics.calls import CallMeter
 from fleet.coordinator.metrics.health import Health
 from fleet.coordinator.metrics.nodes import targets
 from fleet.domain.node import EnergyPhase
+from fleet.sim.fleet import SimulatedFleet
 from fleet.store.rows import NodeCostRow
 from tests.bench.figure import Figure, Target
-from tests.bench.workloads.large_fleet import LargeFleet
+from tests.bench.workloads.still_fleet import still_fleet
 
 SCRAPES = 5
 MOST_BYTES = 2e6
@@ -28,10 +33,12 @@ MOST_S = 0.5
 def scrapes(nodes: int) -> Iterator[Figure]:
     """Yield size and time of `/metrics`, of the largest shard of nodes, and of all shards together."""
     with tempfile.TemporaryDirectory() as folder:
-        fleet = LargeFleet(Path(folder) / "coordinator", nodes, database=None)
-        coordinator = fleet.coordinator.coordinator
+        fleet = still_fleet(nodes, Path(folder))
+        coordinator = fleet.plane.stepped.coordinator
+        fleet.forget()
+        while min(member.generation for member in fleet.present) < 1:
+            fleet.scheduler.run_until(fleet.scheduler.now_s + 1)
         _said_by_all(fleet)
-        fleet.suppress(fleet.commit())
         server, port = serve_monitoring("127.0.0.1", 0, pages(coordinator, CallMeter(), Health(coordinator)))
         try:
             host = f"127.0.0.1:{port}"
@@ -54,7 +61,7 @@ def scrapes(nodes: int) -> Iterator[Figure]:
             server.server_close()
 
 
-def _said_by_all(fleet: LargeFleet) -> None:
+def _said_by_all(fleet: SimulatedFleet) -> None:
     """Let every node have said what its telemetry, its hello and its last revision would."""
     chip = types.ChipFigures(
         ratios=[
@@ -64,14 +71,14 @@ def _said_by_all(fleet: LargeFleet) -> None:
         ],
         endurance_left=0.99,
     )
-    with fleet.coordinator.transaction() as unit:
-        _, *others = unit.tx.nodes.list()
+    with fleet.plane.stepped.transaction() as unit:
+        nodes = unit.tx.nodes.list()
         overhead = types.DeploymentOverhead(energy_j=1e-5, seconds=1e-3, bytes=4096, reprogramming_ratio=300.0)
         said = {"overhead": overhead.SerializeToString(), "chip": chip.SerializeToString(), "inferences": 1000}
-        for node in others:
+        for node in nodes:
             unit.tx.nodes.touch(node.node_id, **said)
         unit.tx.nodes.save_costs(
-            [NodeCostRow(node.node_id, phase, 1.234567e-5, 1e-3, 4096, 0) for node in others for phase in EnergyPhase]
+            [NodeCostRow(node.node_id, phase, 1.234567e-5, 1e-3, 4096, 0) for node in nodes for phase in EnergyPhase]
         )
 
 

@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
+from fleet.sim.chip_actors import ChipActors
 from fleet.sim.gallery import load
 from fleet.sim.simulation import Simulation
 
@@ -29,23 +31,27 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--chunk", type=int, default=50)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--actors", type=int, help="have so many actors of Ray compute")
     parser.add_argument("--save-at", type=int, help="go on from a checkpoint after so many steps, in this process")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     scenario = load(options.name, options.changes)
     began_s = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as exits:
+        actors = exits.enter_context(ChipActors(options.actors)) if options.actors else None
 
         def say(text: str) -> None:
             sys.stderr.write(f"{time.perf_counter() - began_s:7.1f} s  {text}\n")
 
-        simulation = Simulation(scenario, options.seed, folder=Path(folder), chunk=options.chunk, progress=say)
+        simulation = Simulation(
+            scenario, options.seed, folder=Path(folder), chunk=options.chunk, progress=say, actors=actors
+        )
         steps = 0
         while not simulation.done:
             simulation.advance()
             steps += 1
             if steps == options.save_at:
-                simulation = Simulation.restored(simulation.saved())
+                simulation = Simulation.restored(simulation.saved(), actors)
         seen = {
             "seconds": time.perf_counter() - began_s,
             "phases": {row["phase"]: row["seconds"] for row in simulation.tables["phases"]},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -89,3 +92,42 @@ def test_sweep_comparison_and_report(folder, finished):
     assert "differs" in compared.stdout
     assert reported.exit_code == ExitCode.OK, reported.stderr
     assert (folder / "page.html").read_text().count("<svg") > 8
+
+
+CHIPS = """
+name = "chips"
+title = "Two chips"
+question = "Who computes them?"
+fleet = {nodes = 2, people = 2, task = "speakers"}
+time = {duration = "30d", heartbeat = "1min"}
+"""
+
+
+def test_ray_listens_on_this_machine_only_and_is_gone_when_the_run_is_interrupted(folder, tmp_path):
+    (folder / "chips.toml").write_text(CHIPS)
+    arguments = ("run", "chips.toml", "--output", tmp_path, "--engine", "ray", "--actors", 2, "--checkpoint-every", 0)
+    with subprocess.Popen(
+        command(*arguments), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as going:
+        deadline = Deadline.of(120)
+        while not list(tmp_path.glob("*/checkpoint")) and deadline.left_s and going.poll() is None:
+            time.sleep(0.05)
+        started = psutil.Process(going.pid).children(recursive=True)
+        actors = [process for process in started if "_ChipActor" in process.name() + "".join(process.cmdline())]
+        listening = {
+            connection.laddr.ip
+            for process in (psutil.Process(going.pid), *started)
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        # As a terminal does, to all of them.
+        os.killpg(going.pid, signal.SIGINT)
+        said = going.communicate(timeout=60)[1].decode()
+
+    assert len(actors) == 2
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert listening
+    assert going.returncode == ExitCode.INTERRUPTED, said
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+    (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
+    assert json.loads(fleet_sim("show", run, "-o", "json").stdout)["state"] == "interrupted"

@@ -20,7 +20,7 @@ from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
 
-from fleet.learning.superlink import remembered_port
+from fleet.learning.ports import remembered_port
 
 #: What a node sends as the weight of a row whose subject it does not know. A power of two: exact.
 UNKNOWN_WEIGHT = np.float32(2.0**-20)

@@ -13,7 +13,7 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LoraState
 from fleet.errors import StaleAttemptError
 from fleet.learning.errors import CoordinatorError
 from fleet.learning.job_client import JobClient
-from fleet.learning.superlink import remembered_port
+from fleet.learning.ports import remembered_port
 from tests.integration.learning.jobs import Job, ProbeCoordinator
 from tests.tls import local_tls
 

@@ -16,7 +16,7 @@ from fleet.metrics.boards import BOARDS
 from fleet.metrics.recordings import RECORDINGS
 from tests.integration.coordinator.coordinator_process import eventually
 from tests.metrics_page import exported, name_of
-from tests.watched_fleet import NODES, WatchedFleet
+from tests.watched_fleet import WatchedFleet
 
 #: A node that has a chip, whose every figure is there.
 NODE = "node-1"
@@ -40,12 +40,12 @@ UNUSED = {
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory) -> Iterator[WatchedFleet]:
     """Return a fleet that has forgotten somebody."""
-    with WatchedFleet(tmp_path_factory.mktemp("watched")) as fleet:
+    with WatchedFleet(tmp_path_factory.mktemp("watched"), full_nodes=2, guests=4) as fleet:
         tags = fleet.tags = fleet.enrol_people()
-        fleet.await_value("sum(fleet_node_connected)", NODES)
+        fleet.await_value("sum(fleet_node_connected)", fleet.nodes)
         # What was counted before the first scrape is no increase.
         fleet.await_value("fleet_forget_suppress_duration_seconds_count", 0)
-        fleet.await_value("sum(fleet_node_subject_adapters >= bool 3)", NODES)
+        fleet.await_value("sum(fleet_node_subject_adapters >= bool 3)", fleet.nodes)
         forgotten = fleet.converged(fleet.forget(tags[0]))
         assert forgotten.reram_writes == 0
         for recorded in (

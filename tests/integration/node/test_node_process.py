@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -286,6 +287,31 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     assert samples["edge_node_forget_generation",] == 0.0
 
 
+def test_a_running_node_calibrates_itself_and_its_chip_goes_on_ageing_over_a_sigkill(device: Device) -> None:
+    def inferred_j() -> float:
+        return {cost.phase: cost.energy_j for cost in device.status().costs}[types.ENERGY_PHASE_INFER]
+
+    def programmed_at_unix_ms() -> int | None:
+        journal = Journal.open(StateFolder(device.folder).journal, "node-1")
+        try:
+            return journal.programmed_at_unix_ms()
+        finally:
+            journal.close()
+
+    begun_ms = time.time_ns() // 1_000_000
+    device.start("--calibrate-every", "1")
+    at_start_j = inferred_j()
+    eventually("a calibration", lambda: inferred_j() >= 1.9 * at_start_j)
+    device.end(signal.SIGKILL)
+    made_ms = programmed_at_unix_ms()
+    device.start()
+    device.end(signal.SIGTERM)
+
+    assert made_ms is not None
+    assert begun_ms <= made_ms <= time.time_ns() // 1_000_000
+    assert programmed_at_unix_ms() == made_ms
+
+
 def test_a_node_that_meets_somebody_else_says_so_and_serves_nobody(device: Device) -> None:
     authority = Authority.new("of the fleet that it joined")
     device.join(device.coordinator.fake.enrollment(device.coordinator.address, authority.pem))
@@ -342,6 +368,7 @@ def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine
     [
         (["--preset", "nope"], 1),
         (["--heartbeat", "nan"], 2),
+        (["--calibrate-every", "0"], 2),
         (["--heartbeat", "0"], 2),
         (["--connect-delay", "inf"], 2),
         (["--metrics-port", "70000"], 2),
@@ -364,7 +391,7 @@ def test_settings_that_mean_nothing_are_refused_before_anything_is_made(tmp_path
 def test_a_node_does_not_run_on_a_chip_that_was_programmed_for_something_else(device: Device) -> None:
     journal = Journal.open(StateFolder(device.folder).journal, "node-1")
     with journal.transaction():
-        journal.note_chip(ProgrammedChip("speakers", "180nm-1t1r", 0))
+        journal.note_chip(ProgrammedChip("speakers", "180nm-1t1r", 0), 1000)
     journal.close()
     done = device.cli("run", "--no-flower", "--preset", "22nm", check=False)
     assert done.returncode == 1

@@ -29,6 +29,10 @@ def test_importing_the_cli_loads_none_of_the_heavy_libraries():
     assert loaded(["fleet.cli"], heavy) == []
 
 
+def test_a_coordinator_loads_no_web_server_before_it_has_a_learning_plane():
+    assert loaded(["fleet.coordinator.serve"], {"flwr", "uvicorn", "starlette", "httpx"}) == []
+
+
 def test_only_the_laboratory_and_the_simulator_load_the_physics():
     found = [module.name for module in pkgutil.walk_packages(fleet.__path__, "fleet.")]
     # Only Alembic can run its environment.

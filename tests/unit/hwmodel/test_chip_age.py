@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hwmodel import Crossbar, DeviceError, DeviceModels, EnergyLedger, StuckCells, keyed_normal, load_preset
+from hwmodel import (
+    Crossbar,
+    DeviceError,
+    DeviceModels,
+    EnergyLedger,
+    StuckCells,
+    age_step_s,
+    keyed_normal,
+    keyed_uint16,
+    load_preset,
+    relaxation_named,
+)
 
 NEURRAM = load_preset("130nm-neurram")
 DAY_S = 86_400.0
@@ -74,3 +85,27 @@ def test_a_stuck_cell_stays_stuck_when_the_layer_is_programmed_again():
     assert bool((first != 0).any())
     assert torch.equal(first, second)
     assert not torch.equal(first, others)
+
+
+def test_age_counts_in_doublings_within_what_the_model_covers():
+    wan, none = (relaxation_named(name) for name in ("wan", "none"))
+
+    assert [age_step_s(wan, age) for age in (0.0, 1.0, 1.9, 2.0, 100.0, 1e9)] == [1.0, 1.0, 1.0, 2.0, 64.0, 2.0**17]
+    assert age_step_s(relaxation_named("cmo"), 1e9) == 2.0**28
+    assert {age_step_s(none, age) for age in (0.0, 1.0, 1e12)} == {1.0}
+
+
+def test_a_chip_grows_older_where_it_is_and_as_far_as_its_model_knows():
+    ledger = EnergyLedger(2)
+    chip = program(ledger=ledger)
+    codes = keyed_uint16(1, "codes", count=2 * 256).view(2, 1, 256).int() % 8 - 4
+    spent, young = ledger.total(), chip.mvm(codes)
+
+    chip.grow_to(1e9)
+
+    assert ledger.total() == spent
+    assert chip.age_s == 2.0**17
+    assert torch.equal(chip.cells, program().at_age(2.0**17).cells)
+    again = chip.at_age(1.0)
+    assert not torch.equal(chip.mvm(codes, reads=torch.zeros(2, 1, dtype=torch.int64)), young)
+    assert torch.equal(again.mvm(codes, reads=torch.zeros(2, 1, dtype=torch.int64)), young)

@@ -114,7 +114,7 @@ def test_a_journal_remembers_what_the_chip_was_programmed_for(reopen: Reopen, ot
     journal = reopen()
     journal.check_chip(CHIP)
     with journal.transaction():
-        journal.note_chip(CHIP)
+        journal.note_chip(CHIP, 1000)
     journal = reopen()
     journal.check_chip(CHIP)
     with pytest.raises(JournalError, match="programmed for --task speakers --preset 180nm-1t1r --fleet-seed 1"):
@@ -129,7 +129,22 @@ def test_a_journal_that_knows_no_chip_is_brought_up_to_date(reopen: Reopen) -> N
     )
     assert journal.inference_counts() == (7, 0)
     with journal.transaction():
-        journal.note_chip(CHIP)
+        journal.note_chip(CHIP, 1000)
+
+
+def test_a_journal_remembers_when_the_chip_was_programmed_or_when_it_was_first_asked(reopen: Reopen) -> None:
+    journal = reopen()
+    assert journal.programmed_at_unix_ms() is None
+    for now_ms in (1000, 2000):
+        with journal.transaction():
+            journal.note_chip(CHIP, now_ms)
+        assert journal.programmed_at_unix_ms() == 1000
+
+    before = reopen(change="ALTER TABLE chip DROP COLUMN programmed_at_unix_ms; PRAGMA user_version = 4;")
+    assert before.programmed_at_unix_ms() is None
+    with before.transaction():
+        before.note_chip(CHIP, 3000)
+    assert reopen().programmed_at_unix_ms() == 3000
 
 
 def test_a_journal_of_a_later_version_is_refused(reopen: Reopen) -> None:
@@ -146,6 +161,7 @@ def test_samples_that_an_earlier_version_sealed_as_clips_are_opened(reopen: Reop
     reopen()
     journal = reopen(
         change="ALTER TABLE enrolment RENAME COLUMN samples TO clips;"
+        "ALTER TABLE chip DROP COLUMN programmed_at_unix_ms;"
         "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext)"
         f" VALUES ('{tag}', 1, 1, x'{sealed.hex()}'); PRAGMA user_version = 3;"
     )

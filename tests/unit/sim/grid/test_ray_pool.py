@@ -1,4 +1,4 @@
-"""Chunks on Ray actors: the same as here. One small cluster for all tests."""
+"""Chunks, and the chips of scenarios, on Ray actors: the same as here. One small cluster for all tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,14 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from fleet import sim
+from fleet.sim.chip_actors import ChipActors
+from fleet.sim.execution import Execution, SimulationFailedError, resume_run, run_scenario
 from fleet.sim.grid import BatchCall, BatchedApp, BatchedApps, BatchReply, ClientApps, VectorGrid
 from fleet.sim.grid.ray_pool import RayPool
 from fleet.sim.grid.simulate import simulate
+from fleet.sim.run_folder import RunFolder
+from fleet.sim.scenario import Scenario
 
 # Ray leaves open what it starts, and the files of its logs.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -126,3 +132,71 @@ def test_a_server_app_with_a_configuration_runs_on_both_engines() -> None:
 def test_a_pool_of_no_actors_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one actor"):
         RayPool(ClientApps(ClientApp()), actors=0)
+
+
+CHIPS = Scenario.parse(
+    """
+name = "chips"
+title = "Three chips"
+question = "Are they the same wherever they are computed?"
+fleet = {nodes = 3, people = 3, task = "speakers"}
+time = {duration = "40min", heartbeat = "5min", sample_every = "10min"}
+forgets = {at = ["20min"]}
+learning = {rounds = 1}
+chip = {calibrate_every = "15min"}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def computed_here(tmp_path_factory: pytest.TempPathFactory) -> sim.Run:
+    return sim.run(CHIPS, output=tmp_path_factory.mktemp("here"))
+
+
+def test_chips_of_a_scenario_are_the_same_on_actors_and_the_run_outlives_these(
+    computed_here: sim.Run, tmp_path: Path
+) -> None:
+    folder = RunFolder.of(tmp_path, CHIPS, 1)
+    with ChipActors(2) as actors:
+
+        def kill(folder: RunFolder, simulation: object) -> None:
+            # After people were learnt, and before one is unlearnt.
+            if folder.checkpoint():
+                for number in range(2):
+                    ray.kill(actors._actors[number])
+
+        with pytest.raises(SimulationFailedError, match="an actor of Ray is gone"):
+            run_scenario(CHIPS, 1, tmp_path, Execution(checkpoint_every_s=0, actors=actors, watch=kill))
+    failed = folder.record()
+    resume_run(folder, Execution())
+
+    assert (failed["state"], failed["digest"]) == ("failed", None)
+    assert "ActorLostError" in failed["error"]
+    resumed = sim.Run(tmp_path / folder.path.name)
+    assert resumed.digest == computed_here.digest
+    assert resumed.tables["state"].equals(computed_here.tables["state"])
+
+
+class Stopped(BaseException):
+    """End of a process, as far as a test needs one."""
+
+
+def test_run_that_began_here_goes_on_with_an_actor(computed_here: sim.Run, tmp_path: Path) -> None:
+    def stop(folder: RunFolder, simulation: object) -> None:
+        if folder.checkpoint():
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_scenario(CHIPS, 1, tmp_path, Execution(checkpoint_every_s=0, watch=stop))
+    folder = RunFolder.of(tmp_path, CHIPS, 1)
+    with ChipActors(1) as actors:
+        resume_run(folder, Execution(chunk=2, actors=actors))
+
+    resumed = sim.Run(folder.path)
+    assert resumed.digest == computed_here.digest
+    assert resumed.tables["rounds"].equals(computed_here.tables["rounds"])
+
+
+@pytest.mark.parametrize(("actors", "nodes", "part"), [(2, 1000, 50), (2, 21, 11), (4, 3, 1), (1, 20, 20)])
+def test_every_actor_has_a_part_of_the_nodes(actors: int, nodes: int, part: int) -> None:
+    assert ChipActors(actors).chunk(nodes, 50) == part
