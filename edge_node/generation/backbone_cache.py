@@ -18,6 +18,7 @@ from reram_fleet.processes.durable import locked, write_atomically
 from safetensors import SafetensorError
 from torch import Tensor
 
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import (
     BackboneRecipe,
     Progress,
@@ -26,7 +27,6 @@ from edge_node.generation.training import (
     check_images,
     train_backbone,
 )
-from edge_node.tasks import LabelledImages
 
 #: Changes when the same recipe gives another network: a cached one is then not taken for it.
 _VERSION = 2

@@ -13,8 +13,8 @@ from torch import Tensor
 from edge_node.errors import AdapterError
 from edge_node.generation.diffusion import STEPS, from_colour_levels, keyed_noise, noised
 from edge_node.generation.dit import BLOCKS, NULL_PROMPT, LabelTable, prompts_of
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import TrainedBackbone
-from edge_node.tasks import LabelledImages
 from hwmodel import EnergyLedger, Preset, ProgrammedModel, program
 from hwmodel.nn import AnalogLayer, Correction, Meter
 

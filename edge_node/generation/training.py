@@ -21,8 +21,8 @@ from edge_node.generation.dit import (
     DiffusionTransformer,
     prompts_of,
 )
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.tasks import LabelledImages
 from hwmodel import keyed_generator, keyed_seed
 
 #: Called after each step with the steps done and the steps in all.

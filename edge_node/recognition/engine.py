@@ -294,10 +294,11 @@ class Engine(RecognitionEngine):
         tags = [self._banks[node].tags for node in nodes]
         widest = max(1, *(len(row) for row in tags))
         cosine = torch.full((len(nodes), codes.shape[1], widest), -torch.inf, dtype=torch.float64)
-        score = cosine.clone()
+        score, strength = cosine.clone(), torch.empty(cosine.shape[:2], dtype=torch.float64)
         for place, node in enumerate(nodes):
             chip, bank, known = self._calibration.whitening.chip(node), self._banks[node], slice(len(tags[place]))
             samples = chip.of(codes[place])
+            strength[place] = self._calibration.strength(node, samples)
             cosine[place, :, known] = chip.cosine(samples, self._whitened_people(node, chip))
             if claimed is not None:
                 cosine[place, :, [k for k, tag in enumerate(tags[place]) if tag != claimed]] = -torch.inf
@@ -309,7 +310,7 @@ class Engine(RecognitionEngine):
         for head, members in self._head_groups(nodes):
             width = len(tags[members[0]])
             fused[members, :, :width] = head.fused(
-                score[members, :, :width], threshold[members], tags[members[0]], codes[members]
+                score[members, :, :width], threshold[members], tags[members[0]], codes[members], strength[members]
             )
         best = fused.max(dim=2)
         return Identification(

@@ -125,7 +125,21 @@ class HeadAdapter:
             raise AdapterError(f"a code is beyond {MAX_CODE}: scores would not be exact")
         return (codes.double() @ self.codes.double()).long()
 
-    def fused(self, score: Tensor, threshold: Tensor, tags: Sequence[str], codes: Tensor) -> Tensor:
+    def margins(self, codes: Tensor, strength: Tensor) -> Tensor:
+        """Return scores in units of the threshold, of samples as if all were of typical length: float64 [N, B, K].
+
+        The scores of a sample grow with its length, whomever it shows (ADR 29).
+
+        Parameters
+        ----------
+        codes
+            As in `scores`.
+        strength
+            As `ScoreCalibration.strength` returns it, above 0: [N, B].
+        """
+        return self.scores(codes).double() / (self.threshold * strength[:, :, None])
+
+    def fused(self, score: Tensor, threshold: Tensor, tags: Sequence[str], codes: Tensor, strength: Tensor) -> Tensor:
         """Return scores of subject adapters and LoRA, averaged with the head's for those who are in it.
 
         Each side counts in units of its own threshold, so the mean has that of the subject adapters. Measured
@@ -139,14 +153,14 @@ class HeadAdapter:
             float64 [N, B, K], of `tags` in this order. A newcomer who is not in the head keeps theirs.
         threshold
             From which such a score accepts, float64 [N], above 0.
-        codes
-            As in `scores`.
+        codes, strength
+            As in `margins`.
         """
         columns = {tag: column for column, tag in enumerate(self.tags)}
         known = [row for row, tag in enumerate(tags) if tag in columns]
         if not known:
             return score
-        margin = self.scores(codes)[:, :, [columns[tags[row]] for row in known]].double() / self.threshold
+        margin = self.margins(codes, strength)[:, :, [columns[tags[row]] for row in known]]
         fused = score.clone()
         fused[:, :, known] = (score[:, :, known] + threshold[:, None, None] * margin) / 2
         return fused

@@ -1,4 +1,4 @@
-"""Calibration of a chip's scores from public samples: centre, whitening and the threshold of acceptance.
+"""Calibration of a chip's scores from public samples: centre, whitening, threshold of acceptance, typical length.
 
 All of it depends on public people only, so enrolling or forgetting somebody moves none of it.
 """
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
-from edge_node.recognition.whitening import Whitening
+from edge_node.recognition.whitening import Whitened, Whitening
 
 #: The rule: the threshold rejects this share of the public people's own samples when each of them in turn is
 #: treated like somebody enrolled (left out of centre and covariance, each sample left out of its own mean).
@@ -42,6 +42,9 @@ class ScoreCalibration:
         Fitted on the same samples.
     accept_threshold
         float64 [N].
+    typical_length
+        Of a whitened sample of somebody whom the covariance does not know: the median of the public samples, their
+        people left out; float64 [N].
     public_person
         Whose sample each public one is, int64 [P].
     """
@@ -49,12 +52,17 @@ class ScoreCalibration:
     centre: Tensor
     whitening: Whitening
     accept_threshold: Tensor
+    typical_length: Tensor
     public_person: Tensor
 
     @property
     def public_codes(self) -> Tensor:
         """Centred codes of the public samples, integers [N, P, F]: the negatives of learning."""
         return self.whitening.codes
+
+    def strength(self, node: int, samples: Whitened) -> Tensor:
+        """Return lengths of whitened samples in units of a typical one's, float64 [B]: of public data only."""
+        return samples.length / self.typical_length[node]
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor) -> ScoreCalibration:
@@ -71,7 +79,7 @@ class ScoreCalibration:
         samples = [count for _, count in sorted(Counter(person.tolist()).items())]
         if len(samples) < 3 or min(samples) < 2:
             raise EngineError(f"calibration needs three public people with two samples each; got {samples} samples")
-        threshold = torch.empty(nodes, dtype=torch.float64)
+        threshold, typical = (torch.empty(nodes, dtype=torch.float64) for _ in range(2))
         centre = kept = torch.empty(0)
         whitening: list[tuple[Tensor, ...]] = []
         first = 0
@@ -87,14 +95,17 @@ class ScoreCalibration:
                     kept = kept.to(torch.int32)
                 centre[where], kept[where] = fitted.centre, fitted.centred
                 whitening.append(fitted.whitening())
-                threshold[where] = _threshold(fitted.genuine_scores())
+                scores, lengths = fitted.left_out()
+                threshold[where], typical[where] = _threshold(scores), lengths.median(dim=1).values
                 first += len(some)
         axes, variances, means, squares, ridge = map(torch.cat, zip(*whitening, strict=True))
-        return cls(centre, Whitening(kept, axes, variances, means, squares, ridge, fitted.person), threshold, person)
+        whitened = Whitening(kept, axes, variances, means, squares, ridge, fitted.person)
+        return cls(centre, whitened, threshold, typical, person)
 
     def renewed(self, node: int, fitted: ScoreCalibration) -> ScoreCalibration:
         """Put in one node's calibration, fitted on it alone, and return what has all nodes' by then."""
         self.centre[node], self.accept_threshold[node] = fitted.centre[0], fitted.accept_threshold[0]
+        self.typical_length[node] = fitted.typical_length[0]
         return replace(self, whitening=self.whitening.renewed(node, fitted.whitening))
 
 
@@ -106,7 +117,7 @@ def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
     it.
     """
     parts = [codes[start : start + _CHUNK] for start in range(0, len(codes), _CHUNK)]
-    return torch.cat([_PublicProducts.of(part, person).genuine_scores() for part in parts])
+    return torch.cat([_PublicProducts.of(part, person).left_out()[0] for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +170,15 @@ class _PublicProducts:
         squares = products.diagonal(dim1=1, dim2=2).clone()
         return axes, variances.clamp(min=0), means, squares, self._ridge(within)
 
-    def genuine_scores(self) -> Tensor:
-        """Return `genuine_scores`, float64 [N, P].
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        """Return `genuine_scores`, and lengths of the whitened samples with their person left out: float64 [N, P].
 
         ``f' (C + r I)^-1 g = (f' g - (W f)' (P r I + W W')^-1 W g) / r``, and r does not matter to a cosine.
         """
         count = len(self.person)
         of_samples = self.spread @ self.products[:, :count]
         within = of_samples[:, :, :count] @ self.spread
-        scores = torch.empty(len(self.products), count, dtype=torch.float64)
+        scores, lengths = (torch.empty(len(self.products), count, dtype=torch.float64) for _ in range(2))
         for index in range(int(self.person.max()) + 1):
             mine, others = (torch.nonzero(self.person == index)[:, 0], torch.nonzero(self.person != index)[:, 0])
             rows = torch.cat([mine, torch.tensor([count + index])])
@@ -177,7 +188,8 @@ class _PublicProducts:
             pair = torch.cat([sample, sample.sum(dim=0) - sample])
             inner = pair @ self.products[:, rows[:, None], rows] @ pair.T
             solved = within[:, others[:, None], others]
-            solved.diagonal(dim1=1, dim2=2).add_(len(others) * self._ridge(solved)[:, None])
+            ridge = self._ridge(solved)[:, None]
+            solved.diagonal(dim1=1, dim2=2).add_(len(others) * ridge)
             seen = of_samples[:, others[:, None], rows] @ pair.T
             reduced = torch.linalg.solve_triangular(torch.linalg.cholesky(solved), seen, upper=False)
             inner = inner - reduced.mT @ reduced
@@ -185,7 +197,8 @@ class _PublicProducts:
             a, b = square[:, : len(mine)], square[:, len(mine) :]
             both = inner[:, : len(mine), len(mine) :].diagonal(dim1=1, dim2=2)
             scores[:, mine] = torch.where((a > 0) & (b > 0), both / (a * b).sqrt(), 0.0)
-        return scores
+            lengths[:, mine] = (a / ridge).sqrt()
+        return scores, lengths
 
     def _ridge(self, within: Tensor) -> Tensor:
         """Return r of samples whose W W' this is, float64 [N]."""

@@ -19,10 +19,9 @@ from edge_node.errors import TaskError
 
 if TYPE_CHECKING:
     # For annotations only: a module that gives a task and its code range stays light enough for a coordinator.
-    from torch import Tensor
-
     from edge_node.backbones import Backbone
     from edge_node.generation.class_fit import GenerationRecipe
+    from edge_node.generation.labelled_images import LabelledImages
     from hwmodel import EnergyLedger, Preset
 
 
@@ -44,25 +43,6 @@ class Split:
     public: tuple[str, ...]
     enrolled: tuple[str, ...]
     strangers: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LabelledImages:
-    """Images of some classes."""
-
-    #: Colour levels 0 to 255, uint8 ``[B, 24, 24, 3]``.
-    levels: Tensor
-    #: Class of each, and its style: int64 ``[B]``.
-    labels: Tensor
-    styles: Tensor
-
-    def where(self, mask: Tensor) -> LabelledImages:
-        """Return the images of a mask, bool ``[B]``."""
-        return LabelledImages(self.levels[mask], self.labels[mask], self.styles[mask])
-
-    def of(self, label: int) -> LabelledImages:
-        """Return the images of one class."""
-        return self.where(self.labels == label)
 
 
 class Task(Protocol):

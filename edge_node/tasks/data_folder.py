@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: Environment variable that names the folder with everything: `olivetti_py3.pkz`, and `fsdd.zip` or `fsdd/`.
+#: Environment variable that names the folder with everything: `olivetti_py3.pkz`, `extended_yale_b_32x32.mat`, and
+#: `fsdd.zip` or `fsdd/`.
 DATA_VARIABLE = "RERAM_FLEET_DATA"
 
 

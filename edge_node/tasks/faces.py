@@ -7,8 +7,8 @@ not ours to ship: they are read from the file that scikit-learn caches (`olivett
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Self
 
@@ -28,10 +28,6 @@ PEOPLE = 40
 PHOTOS = 10
 #: Photos of each person to learn from; the others test.
 TRAINING_PHOTOS = 5
-
-
-def _name(index: int) -> str:
-    return f"f{index:02d}"
 
 
 @cache
@@ -69,49 +65,94 @@ def olivetti_photos(folder: str | None = None) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class FacesTask:
-    """The task as the engine sees it."""
+class PhotoSet:
+    """Photos of real people, and how many of these get which role.
 
-    #: 10 public people, 20 enrolled, 10 strangers who are held out of everything.
+    Attributes
+    ----------
+    task
+        Name of the task; draws are keyed by it.
+    prefix
+        Of the people's names.
+    public, enrolled, strangers
+        How many people there are of each role.
+    read
+        Returns all photos by person, float32 [photos, 64, 64] each; `TaskError` if they are not here.
+    """
+
+    task: str
+    prefix: str
+    public: int
+    enrolled: int
+    strangers: int
+    read: Callable[[], Iterable[np.ndarray]]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all people, in the order of `read`."""
+        return [f"{self.prefix}{index:02d}" for index in range(self.public + self.enrolled + self.strangers)]
+
+    def split(self, seed: int) -> Split:
+        """Return the roles that a seed draws."""
+        names = self.names
+        draws = keyed_uint16(seed, f"{self.task}.roles", count=len(names)).numpy()
+        drawn = tuple(names[index] for index in np.argsort(draws, kind="stable"))
+        known = self.public + self.enrolled
+        return Split(public=drawn[: self.public], enrolled=drawn[self.public : known], strangers=drawn[known:])
+
+    def people(self, seed: int, names: Sequence[str]) -> dict[str, Person]:
+        """Return some people, with those photos to learn from that a seed draws."""
+        everybody = dict(zip(self.names, self.read(), strict=True))
+        people = {}
+        for name in names:
+            photos = everybody[name]
+            draws = keyed_uint16(seed, f"{self.task}.photos", name, count=len(photos)).numpy()
+            mine = photos[np.argsort(draws, kind="stable")]
+            people[name] = Person(name, tuple(mine[:TRAINING_PHOTOS]), tuple(mine[TRAINING_PHOTOS:]))
+        return people
+
+
+#: 10 public people, 20 enrolled, 10 strangers who are held out of everything.
+OLIVETTI = PhotoSet("faces", "f", 10, 20, 10, olivetti_photos)
+
+
+@dataclass(frozen=True)
+class FacesTask:
+    """A task of faces as the engine sees it."""
+
     split: Split
     #: Of the split and of which photos train.
     seed: int
     #: Of the filters.
     layout: FilterLayout = FINE
-    name: str = field(default="faces", init=False)
+    photos: PhotoSet = OLIVETTI
 
     @classmethod
-    def of(cls, seed: int) -> FacesTask:
+    def of(cls, seed: int, photos: PhotoSet = OLIVETTI) -> FacesTask:
         """Return the task with the roles that a seed draws."""
-        order = np.argsort(keyed_uint16(seed, "faces.roles", count=PEOPLE).numpy(), kind="stable").tolist()
-        names = [_name(index) for index in order]
-        return cls(Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed)
+        return cls(photos.split(seed), seed, photos=photos)
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and in GetStatus."""
+        return self.photos.task
 
     def with_seed(self, seed: int) -> Self:
         """Return the task with the roles that another seed draws."""
-        return replace(self, split=FacesTask.of(seed).split, seed=seed)
+        return replace(self, split=self.photos.split(seed), seed=seed)
 
     def load_people(self) -> Mapping[str, Person]:
-        """Return all forty people, by name."""
-        return self._load([_name(index) for index in range(PEOPLE)])
+        """Return everybody, by name."""
+        return self.photos.people(self.seed, self.photos.names)
 
     def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return all photos of the public people: nobody is tested on them."""
-        return {name: (*p.train, *p.test) for name, p in self._load(self.split.public).items()}
+        public = self.photos.people(self.seed, self.split.public)
+        return {name: (*p.train, *p.test) for name, p in public.items()}
 
     def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> FilterBank:
         """Program the Gabor filters into every node's crossbars."""
         return FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
-
-    def _load(self, names: Sequence[str]) -> dict[str, Person]:
-        photos = olivetti_photos()
-        people = {}
-        for name in names:
-            draws = keyed_uint16(self.seed, "faces.photos", name, count=PHOTOS).numpy()
-            order = np.argsort(draws, kind="stable")
-            mine = photos[int(name[1:])][order]
-            people[name] = Person(name, tuple(mine[:TRAINING_PHOTOS]), tuple(mine[TRAINING_PHOTOS:]))
-        return people
 
 
 #: The split of the demo.

@@ -27,8 +27,9 @@ from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
 from edge_node.generation.diffusion import COLOUR_LEVELS, Sampling
 from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
 from edge_node.generation.image_generator import task_backbone
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress
-from edge_node.tasks import LabelledImages, Person, Split
+from edge_node.tasks import Person, Split
 from edge_node.tasks.pictures import STYLES, THINGS, draw_pictures
 from hwmodel import keyed_uint16
 

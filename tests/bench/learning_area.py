@@ -10,6 +10,7 @@ from tests.bench import (
     learning_continual,
     learning_faces,
     learning_images,
+    learning_open_set,
     learning_paper,
     learning_repair,
     learning_speakers,
@@ -18,6 +19,7 @@ from tests.bench.figure import Figure
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "faces": learning_faces.faces_figures,
+    "open set": learning_open_set.open_set_figures,
     "exact forgets": learning_faces.exact_figures,
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,

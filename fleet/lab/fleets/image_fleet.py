@@ -14,8 +14,9 @@ from torch import Tensor
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
 from edge_node.generation.dit import CLASSES, STYLES, prompts_of
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
-from edge_node.tasks import GenerationTask, LabelledImages
+from edge_node.tasks import GenerationTask
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator

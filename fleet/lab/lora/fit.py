@@ -14,8 +14,8 @@ from edge_node.generation.class_fit import digital_cost
 from edge_node.generation.diffusion import STEPS, denoising_loss, from_colour_levels, noised, on_chips
 from edge_node.generation.dit import CLASSES, IMAGE_SHAPE, prompts_of
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import Progress, half_cosine
-from edge_node.tasks import LabelledImages
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.generator import subject_name
 from hwmodel import ConverterError, Phase, Precision, keyed_generator, keyed_normal

@@ -22,8 +22,8 @@ from edge_node.errors import EngineError
 from edge_node.generation.diffusion import denoising_loss, from_colour_levels, on_chips
 from edge_node.generation.dit import BLOCKS, NULL_LABEL, NULL_PROMPT, prompts_of
 from edge_node.generation.generator import BLOCK_LAYERS, Generator
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import Progress
-from edge_node.tasks import LabelledImages
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.lora.fit import LoraRecipe, Loss, NoisyBatch, fit_lora
 

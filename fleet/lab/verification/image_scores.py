@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import from_colour_levels
 from edge_node.generation.dit import CLASSES, IMAGE_SHAPE, STYLES
-from edge_node.tasks import LabelledImages
+from edge_node.generation.labelled_images import LabelledImages
 from hwmodel import keyed_generator
 
 #: Hidden units of the judge; the distance is over their activations.

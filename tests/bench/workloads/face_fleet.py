@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_node.backbones.filters import COARSE, FilterBank, FilterLayout
-from edge_node.tasks.faces import FacesTask
+from edge_node.tasks.faces import OLIVETTI, FacesTask, PhotoSet
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from hwmodel import ConstantProgrammingError, DeviceModels, EnergyLedger, Preset, keyed_uint16
 
@@ -25,7 +25,14 @@ class PerfectFaces(FacesTask):
         return FilterBank.program(preset, fleet_seed, node_ids, ledger, perfect, self.layout)
 
 
-def face_fleet(seed: int, *, nodes: int = NODES, perfect: bool = False, layout: FilterLayout = COARSE) -> CapturedFleet:
+def face_fleet(
+    seed: int,
+    *,
+    nodes: int = NODES,
+    perfect: bool = False,
+    layout: FilterLayout = COARSE,
+    photos: PhotoSet = OLIVETTI,
+) -> CapturedFleet:
     """Program the chips of a seed and show everybody's photos to all of them.
 
     Parameters
@@ -36,9 +43,11 @@ def face_fleet(seed: int, *, nodes: int = NODES, perfect: bool = False, layout: 
         Whether cells take their conductances without an error.
     layout
         Of the filters; two-layer networks are tuned to the default.
+    photos
+        Whose photos.
     """
-    split = FacesTask.of(seed).split
-    task = (PerfectFaces if perfect else FacesTask)(split, seed, layout)
+    split = photos.split(seed)
+    task = (PerfectFaces if perfect else FacesTask)(split, seed, layout, photos)
     return CapturedFleet.of(task, seed, nodes, {name: _places(seed, name, nodes) for name in split.enrolled})
 
 

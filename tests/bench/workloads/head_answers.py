@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,10 +33,14 @@ class HeadAnswer:
         scores = head.scores(codes)
         if not head.tags:
             return cls((("",) * samples,) * nodes, torch.full((nodes, samples), -torch.inf, dtype=torch.float64))
-        # numpy says which of equal scores it takes; torch does not.
-        best = scores.numpy().argmax(axis=2)
-        named = tuple(tuple(head.tags[column] for column in row) for row in best.tolist())
-        return cls(named, scores.amax(dim=2).double() / head.threshold)
+        return cls.of_margins(head.tags, scores.double() / head.threshold)
+
+    @classmethod
+    def of_margins(cls, tags: Sequence[str], margins: Tensor) -> HeadAnswer:
+        """Return who each sample is by margins [N, B, people], at least one; of equal ones, the first tag."""
+        # numpy says which of equal margins it takes; torch does not.
+        best = margins.numpy().argmax(axis=2)
+        return cls(tuple(tuple(tags[column] for column in row) for row in best.tolist()), margins.amax(dim=2))
 
     @classmethod
     def of_scores(cls, best_tag: tuple[tuple[str, ...], ...], score: Tensor, threshold: Tensor) -> HeadAnswer:

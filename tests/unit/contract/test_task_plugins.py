@@ -9,7 +9,7 @@ from reram_fleet import tasks
 from reram_fleet.code_ranges import SPEAKERS, CodeRange
 from reram_fleet.tasks import CODE_RANGES, TASKS, TaskPluginError, code_range, load_task, task_names
 
-OURS = ("faces", "fsdd", "images", "images-brief", "speakers")
+OURS = ("faces", "faces-yale-b", "fsdd", "images", "images-brief", "speakers")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_task_of_another_distribution_is_one_like_ours(install):
     code = "from reram_fleet.code_ranges import CodeRange\nTASK, CODES = object(), CodeRange(3, 5)\n"
     install("gaits", code, tasks="gaits = plugin_gaits:TASK", ranges="gaits = plugin_gaits:CODES")
 
-    assert task_names() == (*OURS[:2], "gaits", *OURS[2:])
+    assert task_names() == (*OURS[:3], "gaits", *OURS[3:])
     assert code_range("gaits") == CodeRange(3, 5)
     assert type(load_task("gaits")) is object
 
@@ -51,7 +51,7 @@ def test_a_task_of_another_distribution_is_one_like_ours(install):
 def test_an_unknown_task_is_told_what_is_known():
     for asked in (load_task, code_range):
         with pytest.raises(
-            TaskPluginError, match="no task 'gaits'; known: faces, fsdd, images, images-brief, speakers"
+            TaskPluginError, match="no task 'gaits'; known: faces, faces-yale-b, fsdd, images, images-brief, speakers"
         ):
             asked("gaits")
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.backbones.filters import COARSE, FINE, FilterBank, gabor_bank, patch_codes
+from edge_node.backbones.filters import (
+    COARSE,
+    EVENING,
+    FINE,
+    LIGHT,
+    LIGHT_LEVELS,
+    FilterBank,
+    gabor_bank,
+    patch_codes,
+)
 from edge_node.errors import SampleError, TaskError
 from edge_node.tasks import faces, load_task
 from edge_node.tasks.data_folder import DATA_VARIABLE
@@ -106,16 +115,33 @@ def test_features_are_roots_of_mean_rectified_products_by_window_and_sign(layout
 
 def test_patches_are_evened_as_the_formula_says_in_whole_numbers():
     photo = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (1, 64, 64)))
-    patch = photo[0, 20:32, 40:52].flatten().tolist()
+    patch = LIGHT[photo[0, 20:32, 40:52]].flatten().tolist()
     mean = sum(patch) / 144
-    deviation = math.sqrt(sum((pixel - mean) ** 2 for pixel in patch) / 144)
+    deviation = math.sqrt(sum((light - mean) ** 2 for light in patch) / 144)
 
     codes = patch_codes(photo, FINE.stride)[0, 10 * FINE.positions + 20]
 
-    expected = [(pixel - mean) / (deviation + 10) * 127 / 2.5 for pixel in patch]
+    expected = [(light - mean) / (deviation + EVENING) * 127 / 2.5 for light in patch]
     assert (
         max(abs(code - min(127, max(-127, exact))) for code, exact in zip(codes.tolist(), expected, strict=True)) < 0.51
     )
+
+
+def test_light_levels_are_fifth_roots_that_no_library_rounds_otherwise_and_whose_squares_float32_sums():
+    roots = [LIGHT_LEVELS * (grey / 255) ** 0.2 for grey in range(256)]
+
+    assert LIGHT.tolist() == [round(root) - LIGHT_LEVELS / 2 for root in roots]
+    assert min(abs(root % 1 - 0.5) for root in roots) > 1e-4
+    assert 144 * float(LIGHT.abs().max()) ** 2 < 2**24
+
+
+def test_a_shadow_across_a_face_changes_the_codes_less_than_another_face(fleet):
+    filters, ledger = fleet
+    sample, other = photos(1)[0], photos(1, seed=8)[0]
+    shadow = np.where(np.arange(64) < 30, np.float32(0.15), np.float32(1))
+    codes = filters.capture([sample, sample * shadow, other], ledger, Phase.INFER)[0].double()
+
+    assert (codes[0] - codes[1]).norm() < 0.6 * (codes[0] - codes[2]).norm()
 
 
 def test_brightness_and_contrast_hardly_change_the_codes(fleet):

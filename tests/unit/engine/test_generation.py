@@ -32,14 +32,13 @@ from edge_node.generation.dit import (
     prompts_of,
     unpatched,
 )
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
-from edge_node.tasks import LabelledImages
 from edge_node.tasks.images import ImagesTask
 from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator, subject_name
 from fleet.lab.paper.image_erasure import erase_class, erasure_name
-from fleet.lab.verification.image_scores import Judge, frechet_distance
 from hwmodel import Phase, load_preset
 
 TASK = ImagesTask.of(50)
@@ -385,25 +384,3 @@ def test_images_of_no_class_and_noise_of_another_size_are_refused(chips):
         chips.generate(torch.tensor([55]), noise(1))
     with pytest.raises(EngineError, match=r"\(2, 3, 24, 24, 3\); got \(2, 1, 24, 24, 3\)"):
         chips.generate(asked(0, 1, 2), noise(1))
-
-
-def test_distance_of_normal_clouds_is_that_of_their_means_and_covariances():
-    cloud = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1))
-    cloud = (cloud - cloud.mean(dim=0)) @ torch.linalg.inv(torch.linalg.cholesky(cloud.T.cov())).T
-
-    assert frechet_distance(cloud, cloud) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(cloud, cloud + torch.tensor([3.0, 0, 4])) == pytest.approx(25, rel=1e-4)
-    stretched = cloud * torch.tensor([1.0, 2, 3])
-    assert frechet_distance(cloud, stretched) == pytest.approx(1 + 4, rel=1e-3)
-    with pytest.raises(EngineError, match="two images"):
-        frechet_distance(cloud, cloud[:1])
-
-
-def test_judge_knows_things_and_styles_of_pictures_that_it_has_not_seen():
-    real, test = TASK.images(range(10), test=False), TASK.images(range(10), test=True)
-
-    judge = Judge.train(real, 1)
-
-    assert judge.accuracy(test.levels, test.labels) >= 0.97
-    assert judge.style_accuracy(test.levels, test.styles) >= 0.97
-    assert judge.activations(test.levels).shape == (len(test.labels), 128)

@@ -50,6 +50,9 @@ def test_score_is_the_mean_of_both_kinds_in_units_of_their_thresholds(headed, ca
     margin = HeadAdapter.of_message(solved, features=headed.features).scores(codes)[0, :, 0].double()
     margin /= solved.threshold
     threshold = float(headed.accept_threshold[0])
+    # In lengths of a typical sample of somebody whom the whitening does not know.
+    calibration = headed._calibration
+    margin /= calibration.whitening.chip(0).of(codes[0]).length / calibration.typical_length[0]
     # Alone on the node, so that every best score is theirs.
     headed.drop_subjects(0, solved.subject_tags[1:])
     with_head = headed.identify(codes).score[0]
@@ -57,6 +60,13 @@ def test_score_is_the_mean_of_both_kinds_in_units_of_their_thresholds(headed, ca
     alone = headed.identify(codes).score[0]
     assert torch.allclose(with_head, (alone + threshold * margin) / 2, rtol=0, atol=1e-9)
     assert not torch.allclose(with_head, alone, rtol=0, atol=1e-3)
+
+
+def test_a_sample_twice_as_strong_scores_the_same(headed, captured):
+    half = everybody(captured) // 2
+    once, twice = headed.identify(half), headed.identify(2 * half)
+    assert torch.allclose(once.score, twice.score, rtol=0, atol=1e-9)
+    assert once.best_tag == twice.best_tag
 
 
 def test_sample_is_accepted_exactly_from_the_threshold_that_get_status_tells(headed, captured):

@@ -63,3 +63,30 @@ def test_vector_of_zeros_is_like_nothing(calibration, others):
     assert not bool(chip.unit(zero).any())
     assert not bool(chip.cosine(zero, some).any())
     assert not bool(chip.public_cosine(zero).any())
+
+
+def test_typical_length_is_the_median_of_public_samples_that_the_covariance_does_not_know(calibration, codes):
+    whole, lengths = codes[2].double(), []
+    for person in range(PEOPLE):
+        mine = person == PERSON
+        # Rounded as feature codes are: half-way cases up.
+        centre = (whole[~mine].mean(dim=0) + 0.5).floor()
+        own = torch.stack([whole[~mine][PERSON[~mine] == k].mean(dim=0) for k in PERSON[~mine]])
+        covariance = (whole[~mine] - own).T @ (whole[~mine] - own) / int((~mine).sum())
+        covariance += SHRINKAGE * covariance.trace() / FEATURES * torch.eye(FEATURES, dtype=torch.float64)
+        f = whole[mine] - centre
+        lengths += (f * torch.linalg.solve(covariance, f.T).T).sum(dim=1).sqrt().tolist()
+
+    assert float(calibration.typical_length[2]) == pytest.approx(sorted(lengths)[(len(lengths) - 1) // 2], rel=1e-9)
+
+
+def test_a_chip_that_is_calibrated_anew_has_what_it_would_have_alone(codes):
+    together, alone = ScoreCalibration.fit(codes, PERSON), ScoreCalibration.fit(codes[:1] // 2, PERSON)
+    kept = together.typical_length[1:].clone()
+
+    renewed = together.renewed(0, alone)
+
+    assert renewed.typical_length[0] == alone.typical_length[0]
+    assert torch.equal(renewed.typical_length[1:], kept)
+    assert torch.equal(renewed.accept_threshold[:1], alone.accept_threshold)
+    assert torch.equal(renewed.centre[:1], alone.centre)

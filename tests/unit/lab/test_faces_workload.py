@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from tests.bench.workloads import exact_forgets, faces, fleet_cohorts
+from edge_node.tasks.faces import OLIVETTI
+from tests.bench.workloads import exact_forgets, faces, fleet_cohorts, open_set_faces
+from tests.bench.workloads.face_baselines import BASELINES, PixelSplit, nearest_neighbour
 from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.faces import OpenSetRates
 from tests.bench.workloads.head_answers import HeadAnswer
@@ -117,6 +119,30 @@ def test_measured_rates_of_made_up_faces_are_plausible(made_up):
     assert run.newcomer_accuracy > 0.5
     assert run.head_bytes == 4 * 1000 * 20
     assert run.node_share_bytes > 2 * 1000 * 1001
+
+
+def test_open_set_is_measured_of_heads_nodes_and_baselines(made_up):
+    run = open_set_faces.run(SEED, OLIVETTI, nodes=2)
+
+    assert min(run.head.accuracy, run.raw_head.accuracy, run.node.accuracy) > 0.9
+    assert min(run.head.rates.auroc, run.node.rates.auroc) > 0.9
+    assert run.head.rates != run.raw_head.rates
+    assert set(run.baselines) == set(BASELINES)
+    assert all(0.5 < plain.accuracy <= 1 for plain in run.baselines.values())
+
+
+def test_baselines_learn_from_five_photos_of_the_enrolled_and_all_of_public_people(made_up):
+    pixels, split = PixelSplit.of(OLIVETTI, SEED), OLIVETTI.split(SEED)
+
+    assert pixels.names == tuple(sorted(split.enrolled))
+    assert np.bincount(pixels.person[pixels.person >= 0]).tolist() == [5] * 20
+    assert np.bincount(-pixels.person[pixels.person < 0]).tolist() == [0] + [10] * 10
+    assert (pixels.asked.shape, pixels.strangers.shape) == ((100, 1024), (100, 1024))
+    assert abs(pixels.asked.mean(axis=1)).max() < 1e-12
+    # A photo that was learnt from is nearest to itself.
+    scores = nearest_neighbour(pixels)(pixels.taught[:100])
+    assert scores.argmax(axis=1).tolist() == pixels.person[:100].tolist()
+    assert scores.max(axis=1) == pytest.approx(1)
 
 
 def test_fleet_of_four_shards_forgets_exactly_and_loses_little(made_up):

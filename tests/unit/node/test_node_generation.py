@@ -35,7 +35,7 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     assert device.image_generator.learnt == [3]
     captured = device.node.context.cipher.open_samples(device.journal.enrolment(tag))
     assert captured.codes.shape == (3, 1728)
-    assert captured.codes[0].tolist() == [8] * 64
+    assert captured.codes[0].tolist() == [128] * 1728
     assert captured.trained.tolist() == list(device.engine.active_subjects(0)[0].code_sum)
     plain = captured.to_bytes()
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
