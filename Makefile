@@ -91,7 +91,7 @@ proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto $(PROTOS)
 
 weights: $(STAMP) ## Train the transformer that comes with the package again: minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m edge_node.generation
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.image_weights
 
 bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 	$(BIN)/python -m tests.bench

@@ -1,4 +1,6 @@
-"""Training of the transformer that comes with the package: ``make weights``."""
+"""`python -m tests.image_weights`: train the transformer that comes with the package again (`make weights`)."""
+
+from __future__ import annotations
 
 import sys
 
