@@ -41,7 +41,7 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert captured.codes[0].astype("<i4").tobytes() not in stored
     assert captured.trained.astype("<i4").tobytes() not in stored
-    assert len(plain) == 8 + 3 * 32 + 4 * (3 * 64 + FEATURES)
+    assert len(plain) == 8 + 3 * 32 + 4 * (3 * 1728 + FEATURES)
 
 
 def test_further_images_are_learnt_together_with_those_before(device):
