@@ -44,6 +44,8 @@ class ActiveAdapters:
         self._node_index = context.node_index
         # Since they changed last: a forget asks twice for the same.
         self._digests: AdapterDigests | None = None
+        # Forgotten here, but not in the journal: it failed in between.
+        self._gone: set[str] = set()
 
     @property
     def subjects(self) -> list[types.SubjectAdapter]:
@@ -79,8 +81,9 @@ class ActiveAdapters:
         return self._digests
 
     def drop(self, tags: Collection[str]) -> None:
-        """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
+        """Take adapters, LoRA rows and head columns of these tags out of SRAM, for good."""
         self._digests = None
+        self._gone.update(tags)
         self._engine.drop_subjects(self._node_index, tags)
 
     def load(self, content: types.RevisionContent | None = None) -> None:
@@ -94,7 +97,9 @@ class ActiveAdapters:
             Of a revision that is about to be active; that of the one in the journal if left out.
         """
         self._digests = None
-        tombstones = self._journal.tombstones()
+        noted = self._journal.tombstones()
+        self._gone.difference_update(noted)
+        tombstones = noted.keys() | self._gone
         if content is None:
             active = self._journal.active_revision()
             stored = self._context.cipher.open_revision(active) if active else types.RevisionContent()

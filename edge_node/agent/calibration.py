@@ -16,7 +16,7 @@ class Calibration:
     def __init__(self, context: NodeContext) -> None:
         self._context, self._last_s = context, context.clock.boottime_s()
 
-    def keep(self) -> bool:
+    def calibrate_if_due(self) -> bool:
         """Calibrate if that is due, and return whether it was; a node whose chip cannot be goes on as it is."""
         context, every_s = self._context, self._context.calibrate_every_s
         if every_s is None or context.recognition is None or context.clock.boottime_s() - self._last_s < every_s:

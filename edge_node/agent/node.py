@@ -274,7 +274,7 @@ class Node:
     def heartbeat(self) -> list[ConnectRequest]:
         """Return the sign of life that asks for a lease, telemetry, contributions not yet sent; calibrate if due."""
         with self._lock:
-            if self._calibration.keep() or self._meter.overdue:
+            if self._calibration.calibrate_if_due() or self._meter.overdue:
                 self.save_counters()
             self._next_session_key = self._next_session_key or self._draw_session_key()
             messages = [ConnectRequest(heartbeat=self._heartbeat()), *self._telemetry()]

@@ -26,11 +26,8 @@ from edge_node.recognition.first_reads import FirstReads
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.tasks import RecognitionTask
-from fleet.sim.grid.ray_actors import Passed, RayActors, pass_as
+from fleet.sim.grid.ray_actors import PARTS_AT_ACTOR, Passed, RayActors, pass_as
 from hwmodel import Preset
-
-#: Parts that are at an actor at once: while it works, one waits, so that it never idles.
-_AHEAD = 2
 
 
 class ChipActors:
@@ -63,7 +60,7 @@ class ChipActors:
     @property
     def width(self) -> int:
         """Parts that may be under way at once."""
-        return _AHEAD * len(self._actors)
+        return PARTS_AT_ACTOR * len(self._actors)
 
     def chunk(self, nodes: int, most: int) -> int:
         """Return how many of so many nodes are a part, at most so many, so that every actor has some."""

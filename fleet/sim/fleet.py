@@ -76,7 +76,7 @@ class SimulatedFleet:
         folder: Path,
         chunk: int,
         progress: Callable[[str], None],
-        actors: ChipActors | None,
+        actors: ChipActors | None = None,
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()

@@ -117,9 +117,9 @@ def settled_revision(rig: Rig) -> int:
     seen: list[int] = []
 
     def unchanged() -> int | None:
-        # The reconciler acts on each change at once, but solving a head may take it a second.
+        # The reconciler acts on each change at once, but solving a head may take it seconds on a busy machine.
         seen.append(rig.client.get_fleet().revision)
-        return seen[-1] if seen[-10:] == [seen[-1]] * 10 else None
+        return seen[-1] if seen[-25:] == [seen[-1]] * 25 else None
 
     return eventually("the revision stays", unchanged)
 

@@ -18,6 +18,10 @@ from fleet.errors import InvalidInputError
 Passed = Mapping[type, tuple[Callable[[Any], object], Callable[[Any], object]]]
 
 
+#: Parts of a work that are at an actor at once: while it works on one, another waits, so that it never idles.
+PARTS_AT_ACTOR = 2
+
+
 class ActorLostError(RuntimeError):
     """An actor has ended, or cannot be reached: killed, or out of memory. What it computed is lost."""
 
@@ -123,9 +127,11 @@ def _imported() -> Any:
 def _own_signals() -> Iterator[None]:
     """Leave SIGTERM as it is: Ray would end this process with SIGABRT and a stack of its own."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

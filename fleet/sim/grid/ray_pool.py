@@ -9,10 +9,7 @@ from typing import Any, Self
 from flwr.app import Context, Message, RecordDict
 
 from fleet.sim.grid.apps import Chunk, ChunkPool, NodeApp
-from fleet.sim.grid.ray_actors import RayActors
-
-#: Chunks that wait at an actor while it works: one, so that it never idles.
-_AHEAD = 2
+from fleet.sim.grid.ray_actors import PARTS_AT_ACTOR, RayActors
 
 
 class RayPool(ChunkPool):
@@ -43,7 +40,7 @@ class RayPool(ChunkPool):
         """Run chunks in turn on the actors, at most two ahead on each."""
         running: deque[tuple[Any, Chunk]] = deque()
         for number, chunk in enumerate(chunks):
-            if len(running) == _AHEAD * len(self._actors):
+            if len(running) == PARTS_AT_ACTOR * len(self._actors):
                 yield self._replies(*running.popleft())
             running.append((self._actors[number % len(self._actors)].run.remote(*chunk), chunk))
         while running:

@@ -10,7 +10,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
-from edge_node.errors import LogRejectedError, ProtocolError
+from edge_node.errors import JournalError, LogRejectedError, ProtocolError
 from edge_node.recognition.environment import environment
 from edge_node.testing import FakeCoordinator, log_range
 from tests.unit.node.talk import (
@@ -40,6 +40,31 @@ def test_suppression_is_durable_and_removes_the_adapter(
     assert not node.status().subject_tags
     restarted = restart().status()
     assert (restarted.generation, list(restarted.subject_tags)) == (1, [])
+
+
+def test_whom_a_failing_journal_could_not_note_as_forgotten_does_not_come_back(
+    node: Node, coordinator: FakeCoordinator, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere, newcomer = new_tag(), new_tag(), new_tag()
+    node.enroll(coordinator.consent(here), samples(0))
+    node.receive(coordinator.revision(identity(node), 1, [adapter(elsewhere, 1)]))
+    coordinator.forget(here, elsewhere)
+
+    def fail(*arguments: object) -> None:
+        raise JournalError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.context.journal, "append_forget", fail)
+        with pytest.raises(JournalError, match="full"):
+            node.receive(coordinator.log_after(0))
+    # What is in SRAM is put together anew.
+    node.enroll(coordinator.consent(newcomer), samples(2))
+    assert list(node.status().subject_tags) == [newcomer]
+    assert not serves(node)
+
+    (suppressed,) = only(node.receive(coordinator.log_after(0)), "suppressed")
+    assert suppressed.generation == 1
+    assert list(node.status().subject_tags) == [newcomer]
 
 
 def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, coordinator: FakeCoordinator) -> None:

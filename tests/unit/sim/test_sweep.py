@@ -43,7 +43,7 @@ def swept(small, tmp_path_factory):
     points = points_of(base)
     folder = SweepFolder.of(tmp_path_factory.mktemp("runs"), points)
     folder.begin(base, points, [1])
-    with Session(50, 20.0, None) as session:
+    with Session(50, 20.0, None, "inline", None) as session:
         session.sweep(folder)
     return folder, base, points
 
@@ -52,7 +52,7 @@ def test_sweep_runs_every_point_and_more_seeds_go_into_the_same_folder(swept):
     folder, base, points = swept
     first = {run.path.name: run.record()["started_at_unix_ms"] for _, runs in folder.runs() for run in runs}
     folder.begin(base, points, [2])
-    with Session(50, 20.0, None) as session:
+    with Session(50, 20.0, None, "inline", None) as session:
         session.sweep(folder)
 
     found = folder.runs()
