@@ -157,6 +157,9 @@ class Campaigns(Part):
             contributed[contribution.node_id].append(contribution)
         held = {}
         for node in self._tx.nodes.chosen(contributed):
+            if node.retired_at_ms is not None:
+                # It has no execution: what it contributed before is forgotten here.
+                continue
             mine, (people, rows) = contributed[node.node_id], named.get(node.revision, (frozenset(), frozenset()))
             held[node.node_id] = HeldAtCommit(
                 subject_adapters=len(people | {each.tag for each in mine}),
