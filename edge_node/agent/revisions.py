@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from reram_fleet.crypto import digests, sealing
 from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora, SubjectAdapter
 
-from edge_node.errors import RevisionRefusedError
+from edge_node.errors import LogRejectedError, RevisionRefusedError
 from edge_node.recognition.head import HeadAdapter
 
 
@@ -29,8 +29,8 @@ class Standpoint:
 def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
     """Refuse what must not be installed, before its content is opened.
 
-    `RevisionRefusedError` if it is older than the active one, was built before the node's own generation or after it,
-    or names a forgotten tag.
+    `RevisionRefusedError` if it is older than the active one, was built before the node's own generation, or names a
+    forgotten tag; `LogRejectedError` if it was built after that: the log comes first, so some of it is missing.
     """
     generation = standpoint.generation
     if manifest.revision <= standpoint.active_revision:
@@ -43,7 +43,7 @@ def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
             f"before this node's generation {generation}"
         )
     if manifest.built_at_generation > generation:
-        raise RevisionRefusedError(
+        raise LogRejectedError(
             f"revision {manifest.revision} was built at generation {manifest.built_at_generation}; "
             f"this node is behind, at {generation}: send the forget log first"
         )

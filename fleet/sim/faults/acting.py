@@ -15,7 +15,6 @@ from fleet.sim.faults.lies import MESSAGES, poison
 from fleet.sim.faults.nodes import FaultyMember
 from fleet.sim.faults.observing import protocol_states
 from fleet.sim.lies import LIES
-from fleet.sim.node_names import node_id
 from fleet.sim.scenario import Link
 from hwmodel import keyed_seed
 
@@ -64,11 +63,7 @@ def _forget(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str
 
 
 def _join(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]) -> None:
-    if fleet.plane.runs:
-        number = max(fleet.members) + 1
-        if not fleet.plane.disk.full and not fleet.plane.disk.failing:
-            fleet.add(number)
-            fleet.record.note("joined", node_id(number))
+    fleet.join(max(fleet.members) + 1)
 
 
 def _retire(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]) -> None:
@@ -104,9 +99,7 @@ def _disk(fleet: FaultyFleet, member: FaultyMember | None) -> Disk:
     return fleet.plane.disk if member is None else member.node.disk
 
 
-def _at_step(
-    side: Side | None, fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]
-) -> None:
+def _at_step(side: Side | None, fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]) -> None:
     _disk(fleet, member).arm(values["steps"], side or Side(values["side"]))
 
 

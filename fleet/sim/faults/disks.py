@@ -265,4 +265,3 @@ def _blank() -> bytes:
 
 def _driver(connection: Any) -> Any:
     return connection.connection.driver_connection
-

@@ -128,10 +128,16 @@ _PARAMETERS: Mapping[Kind, Callable[[_Draw], _Drawn]] = {
     Kind.FSYNC_FAILS: lambda draw: (draw._or_coordinator(), {"times": draw._random.randint(1, 4)}),
     Kind.NODE_BACKUP: lambda draw: (draw._node(), {**draw.down(), "age_s": draw._random.choice((5.0, 60.0, 200.0))}),
     Kind.COORDINATOR_BACKUP: lambda draw: (None, {**draw.down(), "age_s": draw._random.choice((5.0, 60.0, 200.0))}),
-    Kind.CLOCK_JUMP: lambda draw: (draw._or_coordinator(), {"years": draw._random.choice((-10, 10, 10, 0.001, -0.001))}),
+    Kind.CLOCK_JUMP: lambda draw: (
+        draw._or_coordinator(),
+        {"years": draw._random.choice((-10, 10, 10, 0.001, -0.001))},
+    ),
     Kind.PARTITION: lambda draw: (
         None,
-        {"nodes": sorted(draw._random.sample(range(draw._nodes), draw._random.randint(1, draw._nodes))), **draw.lasts()},
+        {
+            "nodes": sorted(draw._random.sample(range(draw._nodes), draw._random.randint(1, draw._nodes))),
+            **draw.lasts(),
+        },
     ),
     Kind.LOST_MESSAGES: lambda draw: (draw._node(), draw.share()),
     Kind.REPEATED_MESSAGES: lambda draw: (draw._node(), draw.share()),

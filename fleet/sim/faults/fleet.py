@@ -79,6 +79,8 @@ class FaultyFleet:
         #: Forgotten tags, as acknowledged, by when that was; and those whose forgets a restore may have lost.
         self.forgotten: dict[str, float] = {}
         self.at_risk: dict[str, int] = {}
+        #: Whether a restore has lost any: what nodes say then may not fit, and operators decide.
+        self.lost_forgets = False
         #: People whose forget was asked for, and is not acknowledged yet.
         self.asked: set[int] = set()
         self.node_backups: dict[tuple[int, float], NodeBackup] = {}
@@ -118,6 +120,23 @@ class FaultyFleet:
         self.plane.register(node)
         self.members[number] = member
         member.connect()
+
+    def join(self, number: int) -> None:
+        """Have a node join; the command is repeated until it is acknowledged."""
+        if number in self.members:
+            return
+        if self.plane.runs:
+            try:
+                self.add(number)
+            except Dies:
+                self.scheduler.after(AGAIN_S, partial(self.join, number))
+                raise
+            except EXPECTED as error:
+                self.record.note("join-refused", "", error=f"{type(error).__name__}: {error}")
+            else:
+                self.record.note("joined", node_id(number))
+                return
+        self.scheduler.after(AGAIN_S, partial(self.join, number))
 
     @property
     def present(self) -> list[FaultyMember]:
@@ -216,6 +235,7 @@ class FaultyFleet:
         self.at_risk.pop(tag, None)
         self.forgotten.setdefault(tag, self.scheduler.now_s)
         self.record.note("forgotten", "", generation=campaign.generation, tag=tag, tags=tuple(campaign.tags))
+        look_at_coordinator(self.plane)
 
     def decided(self, work: Callable[[Any], Any]) -> None:
         """Have an operator decide something; again until it is acknowledged."""
@@ -251,11 +271,10 @@ class FaultyFleet:
             if tag not in kept:
                 self.at_risk[tag] = self.people.numbers[tag]
                 del self.forgotten[tag]
+        self.lost_forgets |= bool(self.at_risk)
         self.record.note("restored", "", at_risk=frozenset(self.at_risk))
 
     def arrive_again(self, member: FaultyMember, message: Any) -> None:
         """Have an old message of a node reach the coordinator once more, on the stream that it has now."""
         if member.connected and member._stream is not None:
             self.plane.arrive(Arrived(member._stream, message))
-
-

@@ -70,7 +70,7 @@ class History:
     def text(self) -> str:
         """Return it as JSON, for `parse`."""
         actions = [
-            {"at_s": each.at_s, "kind": each.kind.value, "node": each.node, **({"values": each.values} or {})}
+            {"at_s": each.at_s, "kind": each.kind.value, "node": each.node, **({"values": each.values})}
             for each in self.actions
         ]
         return json.dumps(document(DOCUMENT, seed=self.seed, nodes=self.nodes, actions=actions), indent=1) + "\n"

@@ -72,7 +72,22 @@ class FaultyNode(LyingNode):
         answers = self._says(super().receive(message))
         if message.HasField("lease"):
             self.look("look")
+        elif message.HasField("forget_log"):
+            tombstones = frozenset(self.node.context.journal.tombstones())
+            self._record.note("sram", self.node_id, tombstones=tombstones, **self.sram)
         return answers
+
+    @property
+    def sram(self) -> dict[str, frozenset[str]]:
+        """Tags of what is in SRAM: of adapters, of the head's columns, of the LoRA's rows."""
+        engine, index = self.node.context.recognition, self.node.context.node_index
+        assert engine is not None
+        head, lora = engine.active_head(index), engine.active_lora(index)
+        return {
+            "active": frozenset(engine.active_tags(index)),
+            "head": frozenset(head.subject_tags if head else ()),
+            "lora": frozenset(row.subject_tag for row in lora.rows) if lora else frozenset(),
+        }
 
     def heartbeat(self) -> list[ConnectRequest]:
         """Return the sign of life, and what goes with it."""
@@ -198,7 +213,12 @@ class FaultyMember(Member):
 
     def _say(self, messages: Sequence[ConnectRequest]) -> None:
         self.said = [*self.said[-_KEPT:], *messages]
+        if self._stream is None:
+            return
+        # Upwards a stream is in order, whoever overtakes downwards: the receipts of a node are a chain.
+        link, self._stream.link = self._stream.link, self._stream.link.model_copy(update={"reorder": 0.0})
         super()._say(messages)
+        self._stream.link = link
 
     def _say_hello(self, stream: Stream, nonce: bytes) -> None:
         try:
@@ -261,4 +281,3 @@ class FaultyMember(Member):
         flat = [sample for each in samples.values() for sample in each]
         answers = iter(self.ask(flat))
         return {tag: {next(answers) for _ in each} - {""} for tag, each in samples.items()} if flat else {}
-

@@ -24,22 +24,17 @@ def look_at_node(member: FaultyMember, people: FaultyPeople, forgotten: Iterable
     node, context = member.node, member.node.node.context
     serving, tags = member.serving, list(forgotten)[-ASKED:]
     named = member.names({tag: people.asked(tag) for tag in tags}) if serving else {}
-    engine, index = context.recognition, context.node_index
-    assert engine is not None
-    head, lora = engine.active_head(index), engine.active_lora(index)
     node.look(
         "seen",
         stopped=member.stopped,
         connected=member.connected,
         named=frozenset(name for names in named.values() for name in names),
-        active=frozenset(engine.active_tags(index)),
-        head=frozenset(head.subject_tags if head else ()),
-        lora=frozenset(row.subject_tag for row in lora.rows) if lora else frozenset(),
+        **node.sram,
         kept=frozenset(context.journal.enrolled()),
         keys=frozenset(node.keys_of_people),
         tombstones=frozenset(context.journal.tombstones()),
     )
-    spent = engine.ledger.fleet_totals()
+    spent = context.engine.ledger.fleet_totals()
     saved = context.journal.costs()
     node._record.note(
         *("ledger", node.node_id),

@@ -9,7 +9,7 @@ from typing import Any
 from fleet.sim.scheduler import Scheduler
 
 #: What is no line of a readable history: every heartbeat brings some.
-_QUIET = frozenset({"asked", "lease", "look", "said", "ledger", "entry", "seen", "revision", "tree"})
+_QUIET = frozenset({"asked", "lease", "look", "said", "ledger", "entry", "seen", "sram", "revision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,10 @@ def shown(value: Any) -> str:
             return value.hex()[:8]
         case float():
             return f"{value:.1f}"
-        case set() | frozenset() | tuple() | list():
-            return f"[{', '.join(shown(each) for each in (sorted(value) if isinstance(value, (set, frozenset)) else value))}]"
+        case set() | frozenset():
+            return shown(sorted(value))
+        case tuple() | list():
+            return f"[{', '.join(map(shown, value))}]"
         case str() if len(value) == 32:
             return value[:6]
         case _:

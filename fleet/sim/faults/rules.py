@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fleet.sim.faults.fleet import LEASE_S
 from fleet.sim.faults.record import Event, Record, shown
 
+#: Begins what is said of a certificate that a coordinator does not issue.
+REFUSED = "it is refused:"
 #: Kinds of actions of a node after which what it says need not be so.
 _DISHONEST = frozenset({"lies", "poison"})
 
@@ -47,8 +49,11 @@ def _leases(record: Record) -> Found:
     asked: dict[str, dict[bytes, float]] = defaultdict(dict)
     leases: dict[str, list[tuple[float, int]]] = defaultdict(list)
     acked: dict[str, int] = defaultdict(int)
+    held: dict[str, float] = {}
     for event in record.events:
         match event.kind:
+            case "store":
+                held = {node: held.get(node, event.at_s) for node in event.data["held"]}
             case "start":
                 asked[event.node].clear()
                 leases[event.node].clear()
@@ -66,6 +71,8 @@ def _leases(record: Record) -> Found:
                 if not good:
                     until_s, at = max(leases[event.node], default=(0.0, 0))
                     yield event, f"serves at generation {generation}; its last lease is for {at}, until {until_s:.1f} s"
+                if event.at_s > held.get(event.node, event.at_s) + LEASE_S:
+                    yield event, f"serves, although it is held since {held[event.node]:.1f} s"
                 if generation < acked[event.node]:
                     yield event, f"serves at generation {generation}, but has reported {acked[event.node]}"
 
@@ -104,10 +111,14 @@ def _once(record: Record) -> Found:
 
 
 def _receipts(record: Record) -> Found:
-    for event in record.of("end"):
-        for generation, lines in event.data["certificates"].items():
+    restored = False
+    for event in record.of("restored", "end"):
+        restored |= event.kind == "restored"
+        for campaign, lines in event.data.get("certificates", {}).items():
             for line in lines[:3]:
-                yield event, f"the certificate of generation {generation} does not hold: {line}"
+                # What a backup has lost, no certificate is complete without.
+                if not (restored and line.startswith(REFUSED)):
+                    yield event, f"the certificate of forget {campaign} does not hold: {line}"
 
 
 def _log(record: Record) -> Found:
@@ -152,12 +163,12 @@ def _forgotten(record: Record) -> Iterator[tuple[Event, Mapping[str, tuple[float
 
 def _named(record: Record) -> Found:
     for event, forgotten in _forgotten(record):
-        if event.kind != "seen" or event.data["stopped"]:
+        if event.kind not in ("seen", "sram") or event.data.get("stopped"):
             continue
         seen = event.data
         if held := seen["tombstones"] & (seen["active"] | seen["head"] | seen["lora"]):
             yield event, f"has {shown(held)} in SRAM, whom its journal has as forgotten"
-        for tag in seen["named"] & forgotten.keys():
+        for tag in seen.get("named", frozenset()) & forgotten.keys():
             at_s, generation = forgotten[tag]
             if seen["generation"] >= generation or event.at_s > at_s + LEASE_S:
                 yield event, f"names {shown(tag)}, who was forgotten at {at_s:.1f} s by generation {generation}"
@@ -174,9 +185,8 @@ def _kept(record: Record) -> Found:
         elif event.kind == "trained":
             if there := event.data["tags"] & forgotten.keys():
                 yield event, f"a round learns from {shown(there)}, who is forgotten"
-        elif event.kind == "end":
-            if there := {f"subject-{tag}" for tag in forgotten} & event.data["keys"]:
-                yield event, f"the coordinator has {shown(there)}: keys of who is forgotten"
+        elif event.kind == "end" and (there := {f"subject-{tag}" for tag in forgotten} & event.data["keys"]):
+            yield event, f"the coordinator has {shown(there)}: keys of who is forgotten"
 
 
 def _acknowledged(record: Record) -> Found:
@@ -206,7 +216,11 @@ def _acknowledged(record: Record) -> Found:
 
 
 def _lost(
-    end: Event, enrolled: set[tuple[str, str]], contributed: set[tuple[str, str]], forgets: Mapping[str, int], restores: bool
+    end: Event,
+    enrolled: set[tuple[str, str]],
+    contributed: set[tuple[str, str]],
+    forgets: Mapping[str, int],
+    restores: bool,
 ) -> Found:
     gone: Mapping[str, int] = end.data["forgotten"]
     for tag, generation in forgets.items():
@@ -237,6 +251,7 @@ def _signed_once(record: Record) -> Found:
 def _alone(record: Record) -> Found:
     liars: set[str] = set()
     held: set[str] = set()
+    lost = False
     poison: set[tuple[str, str, int]] = set()
     for event in record.events:
         match event.kind:
@@ -252,8 +267,10 @@ def _alone(record: Record) -> Found:
             case "went-back":
                 # Of what it held nothing is left that a receipt could say: operators decide.
                 held.add(event.node)
+            case "restored":
+                lost |= bool(event.data["at_risk"])
             case "store":
-                for node in sorted(event.data["held"] - liars - held):
+                for node in sorted(() if lost else event.data["held"] - liars - held):
                     held.add(node)
                     yield event, f"{node} is held, which has done nothing wrong"
             case "end":
@@ -311,7 +328,9 @@ def _unexpected(record: Record) -> Found:
 
 
 RULES = (
-    Rule("S1", "No node answers with adapters after its lease, or behind what it has reported.", _leases),
+    Rule(
+        "S1", "No node answers with adapters after its lease, behind what it has reported, or when it is held.", _leases
+    ),
     Rule("S2", "What a node reports is a prefix of the coordinator's log.", _prefix),
     Rule("S3", "A forget takes effect once on each node: one receipt of it is accepted.", _once),
     Rule("S4", "VERIFIED rests on a valid receipt in the log: every certificate passes its audit.", _receipts),

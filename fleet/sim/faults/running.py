@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +15,12 @@ from typing import Any
 
 from fleet.coordinator.unit import UnitOfWork
 from fleet.domain.campaign import CampaignState
-from fleet.errors import FleetError
 from fleet.sim.faults.acting import perform, prepare
 from fleet.sim.faults.fleet import LINK, FaultyFleet
 from fleet.sim.faults.history import History
 from fleet.sim.faults.nodes import EXPECTED
 from fleet.sim.faults.record import Record
-from fleet.sim.faults.rules import Violation, check
+from fleet.sim.faults.rules import REFUSED, Violation, check
 from fleet.trust.audit import verify_certificate
 from fleet.trust.checks import failures
 from fleet.trust.merkle import MemoryTree
@@ -107,12 +105,10 @@ def _operate(fleet: FaultyFleet) -> None:
         if member.node_id not in known:
             # It was enrolled after the backup that the coordinator went back to.
             fleet.decided(partial(_enrol_again, member.node.identity))
-        elif known[member.node_id] and member.lives:
+        elif known[member.node_id] and (member.lives or fleet.lost_forgets):
             fleet.decided(partial(_release, member.node_id))
     if fleet.at_risk:
-        known = fleet.plane.read(
-            lambda unit: {tag for campaign in unit.tx.forgets.list() for tag in campaign.tags}
-        )
+        known = fleet.plane.read(lambda unit: {tag for campaign in unit.tx.forgets.list() for tag in campaign.tags})
         for tag, person in list(fleet.at_risk.items()):
             if tag in known:
                 # Some node has brought it back.
@@ -127,7 +123,7 @@ def _enrol_again(identity: Any, unit: UnitOfWork) -> None:
 
 
 def _release(node_id: str, unit: UnitOfWork) -> None:
-    unit.decisions.release(node_id, "it went back to a backup")
+    unit.decisions.release(node_id, "it, or the coordinator, went back to a backup")
 
 
 def _missing(fleet: FaultyFleet) -> list[str]:
@@ -169,7 +165,7 @@ def _end(fleet: FaultyFleet) -> dict[str, Any]:
     if not fleet.plane.runs:
         empty: dict[str, Any] = {
             **{name: {} for name in ("journals", "heads", "certificates", "forgotten", "kept")},
-            **{name: () for name in ("misnamed", "contributions")},
+            **dict.fromkeys(("misnamed", "contributions"), ()),
         }
         return {**empty, "keys": frozenset(), "size": 1 << 62, "roots": lambda size: b""}
 
@@ -219,8 +215,8 @@ def _audited(fleet: FaultyFleet, campaign_id: str) -> list[str]:
     try:
         text = fleet.plane.stepped.certificate(campaign_id)
         return [str(line) for line in failures(verify_certificate(text, fleet.plane.env.keys.command_public_key))]
-    except (*EXPECTED, FleetError) as error:
-        return [f"{type(error).__name__}: {error}"]
+    except EXPECTED as error:
+        return [f"{REFUSED} {error}"]
 
 
 class _Unexpected(logging.Handler):
