@@ -80,6 +80,7 @@ class ControlPlane:
         self._scheduler, self._opened, self._refused = scheduler, opened, refused
         self.randomness = seeded(seed)
         draw = self.randomness.draw
+        options: dict[str, Any] = {} if open_store is None else {"open_store": open_store}
         self.registry_key = Ed25519PrivateKey.from_private_bytes(draw(32))
         self._open = partial(
             SteppedCoordinator,
@@ -96,7 +97,7 @@ class ControlPlane:
             lost_after_s=lost_after_s,
             tags_per_node=1_000_000,
             task=task,
-            **({} if open_store is None else {"open_store": open_store}),
+            **options,
         )
         #: Learning plane that its logic sees, and what plays its jobs: returns whether there is more to play.
         self.learning: RoundsReach | None = None

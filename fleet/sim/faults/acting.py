@@ -1,4 +1,4 @@
-"""What actions of a history do to its fleet."""
+"""Performance of actions: each kind, done to the fleet of a history."""
 
 from __future__ import annotations
 

@@ -31,6 +31,9 @@ _OPERATIONS: Mapping[Kind, float] = {
 _WEIGHTS: Mapping[Kind, float] = {Kind.COORDINATOR_BACKUP: 0.6, Kind.CLOCK_JUMP: 0.6, Kind.LEARNING_DIES: 0.3}
 
 
+_SIDES = ("before", "after")
+
+
 class _Draw:
     """Draws of one history."""
 
@@ -159,7 +162,6 @@ _PARAMETERS: Mapping[Kind, Callable[[_Draw], _Drawn]] = {
     Kind.LIES: lambda draw: (draw._node(), {"claim": draw._random.choice(CLAIMS)}),
     Kind.LEARNING_DIES: lambda draw: (None, {"rounds": draw._random.randint(1, 3)}),
 }
-_SIDES = ("before", "after")
 
 
 def drawn(seed: int) -> History:

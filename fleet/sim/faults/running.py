@@ -21,6 +21,7 @@ from fleet.sim.faults.history import History
 from fleet.sim.faults.nodes import EXPECTED
 from fleet.sim.faults.record import Record
 from fleet.sim.faults.rules import REFUSED, Violation, check
+from fleet.sim.simulation import collecting_rarely
 from fleet.trust.audit import verify_certificate
 from fleet.trust.checks import failures
 from fleet.trust.merkle import MemoryTree
@@ -54,7 +55,7 @@ def run(history: History) -> Outcome:
     begun = time.perf_counter()
     with TemporaryDirectory(prefix="faults-") as folder, _silent():
         fleet = FaultyFleet(history.seed, history.nodes, Path(folder))
-        with _seen(fleet.record):
+        with _seen(fleet.record), collecting_rarely():
             _play(fleet, history)
         violations = check(fleet.record)
         fleet.plane.close_store()

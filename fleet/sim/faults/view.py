@@ -1,4 +1,4 @@
-"""What `fleet sim faults` shows: a history as a readable sequence, and which faults met which states."""
+"""View of `fleet sim faults`: a history as a readable sequence, and which faults met which states."""
 
 from __future__ import annotations
 
