@@ -60,7 +60,7 @@ class Forgetting:
             self._journal.append_forget(row, tags)
             self._journal.add_forget_cost(row.generation, self._meter.since(mark))
             self._meter.save()
-        del self._unnoted[entry.payload_hash]
+        self._unnoted.pop(entry.payload_hash, None)
         logger.info("suppressed generation %d of campaign %s", row.generation, row.campaign_id)
 
     def erase(self, order: EraseOrder, mark: LedgerMark) -> ReceiptRow | None:

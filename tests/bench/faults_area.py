@@ -7,22 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import get_context
 
+from fleet.sim.faults.drawing import drawn
 from fleet.sim.faults.kinds import FAULTS
 from fleet.sim.faults.observing import STATES
-from fleet.sim.faults.search import Total, search, summarised
+from fleet.sim.faults.search import search
 from tests.bench.figure import Figure, Target
-from tests.faults.mutants import MUTANTS, WITHIN, Mutant
+from tests.faults.mutants import MUTANTS
 
 RUNS = 1000
+#: A planted bug is found within the histories of so many seeds, in which the product as it is breaks nothing.
+WITHIN = 200
 #: Events that each history has at least.
 EVENTS = 200
 
 
 def clean_figures() -> Iterator[Figure]:
     """Run the histories of a thousand seeds over the product as it is."""
-    total = Total()
-    for _, total in search(range(1, RUNS + 1), _processes()):
-        pass
+    *_, (_, total) = search(range(1, RUNS + 1), _processes())
     yield Figure("histories", (float(total.runs),), "1", Target(">=", float(RUNS)))
     yield Figure("histories that break a promise", (float(len(total.failed)),), "1", Target("=", 0.0))
     yield Figure("events of the shortest history", (float(total.fewest_events),), "1", Target(">=", float(EVENTS)))
@@ -41,17 +42,11 @@ def mutant_figures() -> Iterator[Figure]:
     with get_context("spawn").Pool(_processes()) as pool:
         for mutant, found in zip(MUTANTS, pool.map(_found, range(len(MUTANTS)), chunksize=1), strict=True):
             yield Figure(f"{mutant.name}: history that finds it", (float(found),), "1", Target("<=", float(WITHIN)))
-    seeds = [mutant.seed for mutant in MUTANTS]
-    broken = sum(bool(summarised(seed).violations) for seed in seeds)
-    yield Figure("clean runs of the same histories that fail", (float(broken),), "1", Target("=", 0.0))
 
 
 def _found(number: int) -> int:
-    mutant: Mutant = MUTANTS[number]
-    for seed in range(1, WITHIN + 1):
-        if mutant.outcome(seed).violations:
-            return seed
-    return WITHIN + 1
+    seeds = range(1, WITHIN + 1)
+    return next((seed for seed in seeds if MUTANTS[number].outcome(drawn(seed)).violations), WITHIN + 1)
 
 
 def _processes() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -23,6 +24,8 @@ from sqlalchemy.exc import OperationalError
 from edge_node.storage.journal import Journal
 from fleet.store.database import Store, Transaction
 
+#: So many steps that nobody waits for are not on the disk yet.
+_UNSYNCED = 4
 #: From here on SQLite waits until a commit is on the disk: PRAGMA synchronous = FULL.
 _FULL = 2
 
@@ -66,6 +69,8 @@ class Disk:
         self.survives: Any = None
         self._armed: tuple[int, Side] | None = None
         self._before: Any = None
+        #: Copies from before each of the last steps that nobody waits for.
+        self._unsynced: deque[Any] = deque(maxlen=_UNSYNCED)
         self._destroyed: tuple[int, DiskKeys, str, bytes] | None = None
 
     def arm(self, steps: int, side: Side) -> None:
@@ -76,10 +81,12 @@ class Disk:
         """Let nothing fail any more."""
         self.full, self.failing, self._armed = False, 0, None
 
-    def beginning(self) -> None:
-        """Note that a step may be about to be written."""
-        if self._armed is not None and self._armed in ((self.steps + 1, Side.LOST), (self.steps + 1, Side.AFTER)):
+    def beginning(self, *, durable: bool = True) -> None:
+        """Note that a step may be about to be written, and whether whoever writes it waits until it is durable."""
+        if self._armed == (self.steps + 1, Side.LOST):
             self._before = self._copy()
+        if not durable:
+            self._unsynced.append(self._copy())
 
     def writing(self, *, grows: bool = True) -> None:
         """Write a step, if the disk can: else `OSError`, or the machine dies."""
@@ -93,10 +100,10 @@ class Disk:
             self.failing -= 1
             raise OSError(errno.EIO, "Input/output error")
 
-    def written(self, *, durable: bool = True) -> None:
-        """Note that the step was written; whether it is durable is up to whoever wrote it."""
+    def written(self) -> None:
+        """Note that the step was written."""
         side = self._due()
-        if (side is Side.LOST or (side is Side.AFTER and not durable)) and self._before is not None:
+        if side is Side.LOST and self._before is not None:
             self.survives, self._before = self._before, None
         if side is Side.REORDERED and self._destroyed is not None and self._destroyed[0] == self.steps - 1:
             _, store, key_id, key = self._destroyed
@@ -113,6 +120,10 @@ class Disk:
 
     def _die(self, side: Side) -> None:
         self._armed = None
+        if self._unsynced:
+            # Nobody has waited for these: power fails before they are on the disk.
+            self.survives = self._unsynced[0]
+            self._unsynced.clear()
         raise Dies(self.who, side, self.steps)
 
 
@@ -193,7 +204,7 @@ class DiskJournal(Journal):
                 yield
             return
         changes, wrote = self._connection.total_changes, False
-        self.disk.beginning()
+        self.disk.beginning(durable=self._one("PRAGMA synchronous")[0] >= _FULL)
         with super().transaction():
             yield
             if wrote := self._connection.total_changes != changes:
@@ -202,7 +213,7 @@ class DiskJournal(Journal):
                 except OSError as error:
                     raise sqlite3.OperationalError(str(error)) from error
         if wrote:
-            self.disk.written(durable=self._one("PRAGMA synchronous")[0] >= _FULL)
+            self.disk.written()
 
 
 class DiskStore(Store):

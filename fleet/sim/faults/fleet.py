@@ -13,7 +13,7 @@ from reram_fleet.crypto.testing import seeded
 from edge_node.agent.node import Node
 from edge_node.testing.nodes import NodeBackup
 from fleet.sim.control_plane import Arrived
-from fleet.sim.faults.disks import Dies
+from fleet.sim.faults.disks import Dies, Side
 from fleet.sim.faults.learning import FaultyJobs, LearningEngine
 from fleet.sim.faults.nodes import EXPECTED, FaultyMember, FaultyNode
 from fleet.sim.faults.observing import look_at_coordinator, look_at_node
@@ -175,7 +175,7 @@ class FaultyFleet:
         elif death.who in self._names:
             member = self._of(death.who)
             survives, member.node.disk.survives = member.node.disk.survives, None
-            member.die(survives, RESTART_S)
+            member.die(survives, RESTART_S, lost=death.side in (Side.LOST, Side.REORDERED))
 
     @property
     def _names(self) -> set[str]:

@@ -16,7 +16,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from edge_node.storage.journal import Journal
 from edge_node.testing.nodes import NodeBackup
 from fleet.errors import FleetError
-from fleet.sim.faults.disks import Dies, Disk, DiskJournal, DiskKeys
+from fleet.sim.faults.disks import Dies, Disk, DiskJournal, DiskKeys, Side
 from fleet.sim.faults.record import Record
 from fleet.sim.lies import LyingNode
 from fleet.sim.links import Stream
@@ -171,9 +171,12 @@ class FaultyMember(Member):
         self.said: list[ConnectRequest] = []
         self._waiting: list[tuple[Stream, ConnectResponse]] = []
 
-    def die(self, survives: NodeBackup | None, down_s: float) -> None:
-        """End in the middle of what it did; what survives is less than what seems to be durable, perhaps."""
-        if survives is not None:
+    def die(self, survives: NodeBackup | None, down_s: float, *, lost: bool) -> None:
+        """End in the middle of what it did; what survives is less than what seems to be durable, perhaps.
+
+        `lost` says that its disk is to blame for that.
+        """
+        if survives is not None and lost:
             self.lose_knowledge()
         self.crash(survives, down_s)
 
@@ -189,7 +192,7 @@ class FaultyMember(Member):
             super()._start()
         except (Dies, Exception) as error:  # noqa: BLE001  # A supervisor starts it again, whatever it was.
             survives = self.node.disk.survives if isinstance(error, Dies) else None
-            if survives is not None:
+            if isinstance(error, Dies) and error.side in (Side.LOST, Side.REORDERED) and survives is not None:
                 self.lose_knowledge()
             self._record.note("does-not-start", self.node_id, error=f"{type(error).__name__}: {error}")
             self._note_unexpected(error)

@@ -47,7 +47,8 @@ Found = Iterator[tuple[Event, str]]
 
 def _leases(record: Record) -> Found:
     asked: dict[str, dict[bytes, float]] = defaultdict(dict)
-    leases: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    # Of each node the lease that it asked for last: when that was, until when it lasts, and for which generation.
+    leases: dict[str, tuple[float, float, int]] = {}
     acked: dict[str, int] = defaultdict(int)
     held: dict[str, float] = {}
     for event in record.events:
@@ -56,7 +57,7 @@ def _leases(record: Record) -> Found:
                 held = {node: held.get(node, event.at_s) for node in event.data["held"]}
             case "start":
                 asked[event.node].clear()
-                leases[event.node].clear()
+                leases.pop(event.node, None)
             case "went-back":
                 acked[event.node] = 0
             case "asked":
@@ -64,12 +65,12 @@ def _leases(record: Record) -> Found:
             case "suppressed":
                 acked[event.node] = max(acked[event.node], event.data["generation"])
             case "lease" if (sent_s := asked[event.node].get(event.data["nonce"])) is not None:
-                leases[event.node].append((sent_s + event.data["max_age_s"], event.data["generation"]))
+                lease = sent_s, sent_s + event.data["max_age_s"], event.data["generation"]
+                leases[event.node] = max(lease, leases.get(event.node, lease))
             case "look" | "seen" if event.data["serving"] and not event.data.get("stopped"):
                 generation = event.data["generation"]
-                good = [until for until, at in leases[event.node] if until > event.at_s and at <= generation]
-                if not good:
-                    until_s, at = max(leases[event.node], default=(0.0, 0))
+                _, until_s, at = leases.get(event.node, (0.0, 0.0, 0))
+                if event.at_s >= until_s or at > generation:
                     yield event, f"serves at generation {generation}; its last lease is for {at}, until {until_s:.1f} s"
                 if event.at_s > held.get(event.node, event.at_s) + LEASE_S:
                     yield event, f"serves, although it is held since {held[event.node]:.1f} s"
