@@ -105,4 +105,11 @@ FINDS: Mapping[str, History] = {
     "what a failed journal had not noted": history(
         enrol(4, 0, 0, 1), fault(59, Kind.DISK_FULL, 0, lasts_s=30.0), forget(60, 0)
     ),
+    "revision that overtakes the log refused for good": history(
+        enrol(4, 0, 0),
+        enrol(5, 1, 1),
+        enrol(5, 2, 1),
+        fault(28, Kind.REORDERED_MESSAGES, 2, share=0.6, lasts_s=60.0),
+        *(forget(30 + 10 * person, person) for person in range(3)),
+    ),
 }

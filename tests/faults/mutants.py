@@ -229,4 +229,10 @@ MUTANTS = (
         "self._unnoted.setdefault(",
         "{}.setdefault(",
     ),
+    Mutant(
+        "revision that overtakes the log refused for good",
+        f"{_NODE}.revisions:check_manifest",
+        "raise LogRejectedError(",
+        "raise RevisionRefusedError(",
+    ),
 )

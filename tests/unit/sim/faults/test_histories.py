@@ -24,12 +24,6 @@ FOUND = {
         Action(59.0, Kind.DISK_FULL, 0, {"lasts_s": 30.0}),
         Action(60.0, Kind.FORGET, None, {"person": 0}),
     ),
-    "nodes were held after a restore from before the first revision": (
-        Action(6.0, Kind.ENROL, None, {"person": 0, "nodes": [1]}),
-        Action(6.5, Kind.ENROL, None, {"person": 1, "nodes": [0]}),
-        Action(60.0, Kind.FORGET, None, {"person": 1}),
-        Action(90.0, Kind.COORDINATOR_BACKUP, None, {"age_s": 200.0, "down_s": 10.0}),
-    ),
 }
 
 
