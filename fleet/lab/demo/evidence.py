@@ -52,6 +52,19 @@ class Outage:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """Jobs that trained the fleet's LoRA, finished; none, and the coordinator's reason, if it refused."""
+
+    jobs: tuple[operator.LearningJob, ...] = ()
+    refusal: str = ""
+
+    @property
+    def revision(self) -> int:
+        """The revision with all that was learnt; 0 without a job."""
+        return max((job.revision for job in self.jobs), default=0)
+
+
+@dataclass(frozen=True)
 class Evidence(Generic[M]):
     """All that the demo saw, by node id where it is per node."""
 
@@ -65,11 +78,12 @@ class Evidence(Generic[M]):
     never: Mapping[str, M]
     before: Mapping[str, M]
     after: Mapping[str, M]
+    #: What it measured last, when the newcomer had been learnt; empty for a task without one.
+    welcomed: Mapping[str, M]
     status_before: Mapping[str, GetStatusResponse]
     status_after: Mapping[str, GetStatusResponse]
-    #: The job that trained the LoRA, or an empty one and why the coordinator refused it.
-    train_job: operator.LearningJob
-    job_refusal: str
+    #: What trained the LoRA, before the forget.
+    learnt: Learnt
     jobs: tuple[operator.LearningJob, ...]
     flower_runs: tuple[RunInfo, ...]
     outage: Outage

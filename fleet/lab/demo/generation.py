@@ -184,8 +184,8 @@ def _exact(evidence: Evidence[Generated]) -> Claim:
 def _no_job(evidence: Evidence[Generated]) -> Claim:
     return Claim(
         "a learning job, for which these nodes have no feature codes, is refused before there is one",
-        bool(evidence.job_refusal) and not evidence.jobs,
-        evidence.job_refusal or "a job was made",
+        bool(evidence.learnt.refusal) and not evidence.jobs,
+        evidence.learnt.refusal or "a job was made",
     )
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.v1.engine_pb2 import Answer
 from reram_fleet.v1.types_pb2 import Receipt
 from rich.table import Table
 
 from fleet.documents import Document, quarantine_name
-from fleet.domain.learning import JobKind, JobState
+from fleet.domain.learning import LoraKind
 from fleet.errors import InvalidInputError
-from fleet.lab.demo.claims import Claim, per_node, verdicts, verdicts_text
+from fleet.lab.demo import learning
+from fleet.lab.demo.claims import Claim, per_node
 from fleet.lab.demo.evidence import Evidence, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople
 from fleet.lab.demo.report import change, titled_table
@@ -28,8 +28,6 @@ ACCEPTANCE_MARGIN = 0.05
 ACCEPTANCE_CHANCE = 0.01
 #: Samples per person in each question to the restarted node: few, to ask often.
 _PROBE_SAMPLES = 2
-
-_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +46,13 @@ class Quality:
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
+    #: As for the kept people; 0 until the newcomer is enrolled.
+    newcomer_accuracy: float
     #: How many samples of the person to forget, and of strangers, were tried.
     forget_samples: int
     stranger_samples: int
     #: The node answered without adapters, so that none of the figures means anything.
     backbone_only: bool
-
-
-def _trained(evidence: Evidence[Quality]) -> Claim:
-    job = evidence.train_job
-    return Claim(
-        "the LoRA was trained by a Flower run",
-        job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0,
-        f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}",
-    )
 
 
 def _retain(evidence: Evidence[Quality]) -> Claim:
@@ -141,33 +132,23 @@ def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
     return chance >= ACCEPTANCE_CHANCE
 
 
-def _repaired(evidence: Evidence[Quality]) -> Claim:
-    repair = next((job for job in evidence.jobs if job.job_id == evidence.forget.repair_job_id), None)
-    if repair is None:
-        return Claim("the shared LoRA was repaired by a Flower run", False, "the campaign names no repair job")
-    kind = MESSAGE_TYPES.get(repair.kind)
+def _welcomed(evidence: Evidence[Quality]) -> Claim:
+    after, last = evidence.after, evidence.welcomed
     return Claim(
-        "the shared LoRA was repaired by a Flower run",
-        kind == JobKind.UNLEARN_LORA and repair.state == JobState.SUCCEEDED,
-        f"run {repair.flower_run_id} ({kind}), {repair.state}",
-    )
-
-
-def _listed(evidence: Evidence[Quality]) -> Claim:
-    listed = {run.run_id: run.status for run in evidence.flower_runs}
-    wanted = {job.flower_run_id for job in evidence.jobs if job.state == JobState.SUCCEEDED}
-    return Claim(
-        "`flwr ls` lists both jobs as finished",
-        len(wanted) >= 2 and all(listed.get(run) == "finished:completed" for run in wanted),
-        ", ".join(f"{run_id} {status}" for run_id, status in listed.items()) or "no runs",
-    )
-
-
-def _verdicts(evidence: Evidence[Quality]) -> Claim:
-    return Claim(
-        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
-        verdicts(evidence) == _VERDICTS,
-        verdicts_text(evidence),
+        f"a newcomer is learnt (at least {LEAST_RETAIN_ACCURACY:.2f} on every node), nobody is lost, "
+        "and the forgotten person does not come back",
+        bool(last)
+        and all(
+            q.newcomer_accuracy >= LEAST_RETAIN_ACCURACY
+            and q.retain_accuracy >= min(LEAST_RETAIN_ACCURACY, after[node].retain_accuracy)
+            and q.forget_accuracy == 0
+            and not q.backbone_only
+            for node, q in last.items()
+        ),
+        per_node(
+            {node: (q.newcomer_accuracy, after[node].retain_accuracy, q.retain_accuracy) for node, q in last.items()},
+            lambda seen: f"{seen[0]:.3f}, the others {seen[1]:.3f} -> {seen[2]:.3f}",
+        ),
     )
 
 
@@ -176,9 +157,8 @@ class Recognition(DemoTask[Quality]):
 
     nouns = "people"
     learns = True
-    claims = (_trained, _silent, _repaired, _listed, _retain, _forgotten, _stranger, _verdicts)
 
-    def __init__(self, people: DemoPeople) -> None:
+    def __init__(self, people: DemoPeople, lora: LoraKind = LoraKind.COHORT) -> None:
         if not people.strangers:
             raise InvalidInputError(
                 "the split of this task has no strangers, whom the demo compares the forgotten with: "
@@ -186,22 +166,27 @@ class Recognition(DemoTask[Quality]):
             )
         self.people = people.enrolled
         self._strangers = people.strangers
+        self.newcomer = people.strangers[0]
+        self.claims = (*learning.claims(lora), _silent, _retain, _forgotten, _stranger, _welcomed)
 
     def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Quality:
         """Return how a node treats everybody's test samples."""
         kept: list[tuple[str | None, Answer]] = []
         gone: list[tuple[str | None, Answer]] = []
-        strangers: list[Answer] = []
+        new: list[tuple[str | None, Answer]] = []
+        strangers: list[tuple[str | None, Answer]] = []
         backbone_only = False
-        for person in self.people:
+        for person in (*self.people, *self._strangers):
             response = engine.identify(person.test)
             backbone_only |= response.backbone_only
-            answers, tag = (gone, subjects.tag) if person is self.forgotten else (kept, subjects.kept[person.name])
+            tag = subjects.tag if person is self.forgotten else subjects.kept.get(person.name)
+            if person is self.forgotten:
+                answers = gone
+            elif person in self.people:
+                answers = kept
+            else:
+                answers = strangers if tag is None else new
             answers += [(tag, answer) for answer in response.answers]
-        for person in self._strangers:
-            response = engine.identify(person.test)
-            backbone_only |= response.backbone_only
-            strangers += response.answers
         return Quality(
             retain_accuracy=_share([a.best_tag == tag for tag, a in kept]),
             retain_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in kept]),
@@ -211,7 +196,8 @@ class Recognition(DemoTask[Quality]):
             forget_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in gone]),
             genuine_accept_rate=_share([a.accepted for _, a in kept]),
             forget_accept_rate=_share([a.accepted for _, a in gone]),
-            stranger_accept_rate=_share([a.accepted for a in strangers]),
+            stranger_accept_rate=_share([a.accepted for _, a in strangers]),
+            newcomer_accuracy=_share([a.best_tag == tag for tag, a in new]),
             forget_samples=len(gone),
             stranger_samples=len(strangers),
             backbone_only=backbone_only,
@@ -234,8 +220,8 @@ class Recognition(DemoTask[Quality]):
         )
 
     def node_fields(self, evidence: Evidence[Quality], node_id: str, receipt: Receipt | None) -> Document:
-        """Return accuracies and acceptance, before and after."""
-        before, after = evidence.before[node_id], evidence.after[node_id]
+        """Return accuracies and acceptance, before and after, and with the newcomer."""
+        before, after, welcomed = (found[node_id] for found in (evidence.before, evidence.after, evidence.welcomed))
         return {
             "retain_accuracy_before": before.retain_accuracy,
             "retain_accuracy_after": after.retain_accuracy,
@@ -243,6 +229,8 @@ class Recognition(DemoTask[Quality]):
             "forget_accuracy_after": after.forget_accuracy,
             "forget_accept_rate_before": before.forget_accept_rate,
             "forget_accept_rate_after": after.forget_accept_rate,
+            "newcomer_accuracy": welcomed.newcomer_accuracy,
+            "retain_accuracy_with_newcomer": welcomed.retain_accuracy,
             "stranger_accept_rate": after.stranger_accept_rate,
             "forget_accept_rate_never_enrolled": evidence.never[node_id].forget_accept_rate,
             "genuine_accept_rate": after.genuine_accept_rate,

@@ -25,11 +25,12 @@ class Moment(StrEnum):
     NEVER = "never enrolled"
     BEFORE = "enrolled"
     AFTER = "forgotten"
+    WELCOMED = "forgotten, and a newcomer learnt"
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """Tags of the kept people, by name, and of the person to forget: None before they are enrolled."""
+    """Tags of the kept people and the newcomer, by name, and of the person to forget: None before they are enrolled."""
 
     kept: Mapping[str, str]
     tag: str | None = None
@@ -45,7 +46,9 @@ class DemoTask(ABC, Generic[M]):
     #: Whether nodes take part in learning jobs.
     learns: ClassVar[bool]
     #: What has to hold, beside what holds of every fleet.
-    claims: ClassVar[Sequence[Callable[[Evidence[Any]], Claim]]]
+    claims: Sequence[Callable[[Evidence[Any]], Claim]]
+    #: Who is enrolled when the other has been forgotten; until then a stranger.
+    newcomer: DemoPerson | None = None
 
     @property
     def forgotten(self) -> DemoPerson:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fleet.errors import InvalidInputError
 from fleet.lab.demo import claims
-from fleet.lab.demo.evidence import Evidence
+from fleet.lab.demo.evidence import Evidence, Learnt
 from fleet.lab.demo.generation import Generated, Generation, pictures, rate_interval, same_rate_p
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
@@ -74,8 +74,8 @@ GOOD: Evidence[Generated] = replace(
     never=dict.fromkeys(NODES, NEVER),
     before=dict.fromkeys(NODES, BEFORE),
     after=dict.fromkeys(NODES, AFTER),
-    train_job=operator.LearningJob(),
-    job_refusal="no feature codes",
+    welcomed={},
+    learnt=Learnt(refusal="no feature codes"),
     jobs=(),
     flower_runs=(),
     forget=forget(),
@@ -96,7 +96,7 @@ def with_receipts(**fields):
 
 
 WRONG = {
-    "a job was made": (replace(GOOD, job_refusal=""), "refused before there is one"),
+    "a job was made": (replace(GOOD, learnt=Learnt()), "refused before there is one"),
     "a job was refused and made": (replace(GOOD, jobs=(operator.LearningJob(),)), "refused before there is one"),
     "generated after it was suppressed": (
         replace(GOOD, outage=replace(OUTAGE, leaked_meanwhile=1)),
