@@ -17,7 +17,7 @@ from fleet.sim.chip_actors import ChipActors, FleetEngine
 from fleet.sim.node_names import node_id
 from fleet.sim.people import ASKED
 from fleet.sim.scenario import Chip, Fleet, ScenarioError
-from hwmodel import Cost, DeviceError, DeviceModels, Phase, Preset, load_preset
+from hwmodel import Cost, DeviceError, DeviceModels, Phase, Preset, PresetError, load_preset
 
 _STRANGERS = 8
 
@@ -48,7 +48,7 @@ class TaskPeople:
         if not isinstance(task, RecognitionTask):
             raise ScenarioError(f"task {fleet.task} recognises nobody: its nodes generate")
         self.task, self.codes, self._task, self._samples = fleet.task, code_range(fleet.task), task, fleet.samples
-        self._preset, self._seed, self._now_s = _aging(load_preset(fleet.preset), chip), seed, now_s
+        self._preset, self._seed, self._now_s = _of_chip(load_preset(fleet.preset), chip), seed, now_s
         #: When (virtual s) the chips of nodes that joined were programmed.
         self._joined_s: dict[str, float] = {}
         self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
@@ -114,15 +114,17 @@ class TaskPeople:
         return [self._people[name].test[0] for name in self._task.split.strangers[:_STRANGERS]]
 
 
-def _aging(preset: Preset, chip: Chip) -> Preset:
-    """Return a technology whose cells age as a scenario says; `ScenarioError` if its conductances forbid that."""
-    if chip.relaxation is None:
-        return preset
-    found = preset.model_copy(update={"models": preset.models.model_copy(update={"relaxation": chip.relaxation})})
+def _of_chip(preset: Preset, chip: Chip) -> Preset:
+    """Return a technology whose cells are as a scenario says; `ScenarioError` if they cannot be."""
     try:
+        found = preset.with_values(chip.cell_values)
+        if chip.relaxation is not None:
+            found = found.model_copy(update={"models": found.models.model_copy(update={"relaxation": chip.relaxation})})
         DeviceModels.of(found)
     except DeviceError as error:
         raise ScenarioError(f"chip.relaxation cannot be {chip.relaxation!r}: {error}") from error
+    except PresetError as error:
+        raise ScenarioError(f"[chip] cannot be so: {error}") from error
     return found
 
 

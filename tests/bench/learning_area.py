@@ -13,6 +13,7 @@ from tests.bench import (
     learning_open_set,
     learning_paper,
     learning_repair,
+    learning_small,
     learning_speakers,
 )
 from tests.bench.figure import Figure
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "approximate repair": learning_repair.repair_figures,
     "continual learning": learning_continual.continual_figures,
     "batch of nodes": learning_batch.batch_figures,
+    "small chips": learning_small.small_chips_figures,
     "images": learning_images.images_figures,
     "federated images": learning_images.federated_figures,
     "speakers": learning_speakers.speakers_figures,

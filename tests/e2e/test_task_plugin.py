@@ -71,4 +71,4 @@ def test_where_it_is_not_installed_its_name_is_unknown() -> None:
         done = subprocess.run([program(command[0]), *command[1:]], capture_output=True, text=True)
 
         assert done.returncode != 0
-        assert "there is no task 'patterns'; known: faces, faces-64, faces-yale-b, fsdd, images" in done.stderr
+        assert "there is no task 'patterns'; known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images" in done.stderr

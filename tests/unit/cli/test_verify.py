@@ -154,7 +154,7 @@ def test_missing_file_is_exit_3(tmp_path):
     [
         ([], "either a report or --task"),
         (["report.json", "--task", "speakers"], "either a report or --task"),
-        (["--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, images"),
+        (["--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images"),
         (["--task", "speakers", "--method", "scrub"], "negative-gradient"),
         (["--task", "speakers", "--people", "4"], "one must be left"),
     ],

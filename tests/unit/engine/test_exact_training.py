@@ -145,7 +145,8 @@ def test_training_and_repair_are_these_integers_on_every_machine():
     assert [digest[:16] for digest in exact_stages.digests()] == [
         "45a1a33c4cd82e08",
         "277ba377b24d9e63",
-        "43f2bae802297f3e",
+        "a496ef5965198873",
+        "1a5481fa40eb4e03",
     ]
 
 
@@ -207,9 +208,8 @@ def test_the_whole_root_is_that_of_integer_arithmetic():
     near = [k * k + d for k in (1, 2, 3, 4095, 2**20 + 7, 2**25 - 1, 67_108_863) for d in (-1, 0, 1)]
     squares = near + (keyed_uint16(1, "exact.root", count=4000).long() ** 3).tolist()
 
-    roots = exact._whole_root(
-        torch.tensor(squares, dtype=torch.float64), torch.empty(len(squares), dtype=torch.float64)
-    )
+    spare = [torch.empty(len(squares), dtype=torch.float64) for _ in range(2)]
+    roots = exact._whole_root(torch.tensor(squares, dtype=torch.float64), *spare)
 
     assert roots.tolist() == [math.isqrt(square) for square in squares]
 

@@ -1,0 +1,208 @@
+"""Workload `small chips`: what a LoRA beside every layer adds where frozen layers are small, by the product's rounds.
+
+The machines: a layer of 64 columns that sees faces, reservoirs of four and of eight units that hear cepstra, and a
+liquid of eight spiking neurons that hears sound. A seed draws roles, chips, and which two nodes each person's samples
+are captured on. Beside the LoRA trained by federated rounds, the same recipe is run on everybody's samples at one node.
+
+Three closed forms are beside it. Without a LoRA a chip has no A x, and people are known by what its neurons answer in
+each segment, law(y); y itself, which no neuron passes on, tells more of them. The engine's own closed form is on all
+captured codes, A x too: what is above that was trained.
+
+Width, rank, segments and recipe were chosen on seeds 100 to 109.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord
+from reram_fleet.code_ranges import LoraStage
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, SubjectAdapter
+from reram_fleet.wire.lora_states import StateArrays
+from reram_fleet.wire.shared_lora import lora_shape
+from torch import Tensor
+
+from edge_node.recognition.engine import Engine, RoundRequest, RoundResult
+from edge_node.recognition.lora.stage import DRIVE_BITS, LAWS, Stage
+from edge_node.recognition.score_calibration import ScoreCalibration
+from edge_node.tasks import RecognitionTask, SeededTask, StagedTask, load_task
+from fleet.coordinator.learning.lora_state import initial_state, installable
+from fleet.lab.verification.metrics import auc
+from fleet.learning.state_codec import StateCodec, record_of
+from hwmodel import keyed_uint16, load_preset
+
+#: Not used for any choice.
+SEEDS = (800, 801, 802, 803, 804)
+PRESET = "180nm-1t1r"
+#: Nodes, by task: on each are as many people as on others, or nearly.
+TASKS: Mapping[str, int] = {"faces-64": 10, "speakers-4": 4, "speakers-8": 4, "fsdd-8": 3}
+NODES_PER_PERSON, ROUNDS = 2, 8
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Over all nodes, shares of 1; of enrolled people's test samples and of strangers' samples."""
+
+    #: Test samples whose best person is the right one, accepted or not.
+    accuracy: float
+    #: Scores of test samples against those of strangers.
+    auroc: float
+    #: Strangers who are accepted at the threshold fixed beforehand.
+    false_accepts: float
+
+
+@dataclass(frozen=True)
+class SmallChipsRun:
+    """One task at one seed."""
+
+    #: By what neurons answer alone: a chip without a LoRA.
+    without_lora: Rates
+    #: By what drove the neurons alone.
+    drives: Rates
+    #: By all captured codes, of which A x is a part.
+    closed_form: Rates
+    federated: Rates
+    central: Rates
+
+
+@dataclass(frozen=True, eq=False)
+class _Fleet:
+    """Chips of one seed, and what they made of everybody's samples."""
+
+    engine: Engine
+    stage: LoraStage
+    #: Captured codes of enrolled people by tag and node, each sample at one of the person's nodes.
+    taught: Mapping[str, Mapping[int, Tensor]]
+    asked: Tensor
+    truth: Sequence[str]
+    strange: Tensor
+
+    @classmethod
+    def of(cls, name: str, seed: int) -> _Fleet:
+        task = load_task(name)
+        assert isinstance(task, RecognitionTask)
+        assert isinstance(task, SeededTask)
+        assert isinstance(task, StagedTask)
+        task = task.with_seed(seed)
+        nodes = range(TASKS[name])
+        engine = Engine.build(task, load_preset(PRESET), seed, [f"node-{node}" for node in nodes])
+        people, tags = task.load_people(), sorted(task.split.enrolled)
+        taught = {}
+        for tag in tags:
+            draws = keyed_uint16(seed, "small chips.places", tag, count=len(nodes)).numpy()
+            places = np.argsort(draws, kind="stable")[:NODES_PER_PERSON].tolist()
+            codes = engine.capture(people[tag].train)
+            taught[tag] = {node: codes[node, number::NODES_PER_PERSON] for number, node in enumerate(places)}
+            whole = torch.cat(list(taught[tag].values())).long()
+            adapter = SubjectAdapter(subject_tag=tag, count=len(whole), code_sum=whole.sum(dim=0).tolist())
+            for node in nodes:
+                engine.set_subject(node, adapter)
+        strangers = [sample for each in task.split.strangers for sample in (*people[each].train, *people[each].test)]
+        return cls(
+            engine,
+            task.stage,
+            taught,
+            engine.capture([sample for tag in tags for sample in people[tag].test]),
+            [tag for tag in tags for _ in people[tag].test],
+            engine.capture(strangers),
+        )
+
+    @property
+    def nodes(self) -> range:
+        """Places of the nodes."""
+        return range(len(self.engine.node_ids))
+
+    def rates(self) -> Rates:
+        """Ask every node about everybody."""
+        known, strange = (self.engine.identify(codes) for codes in (self.asked, self.strange))
+        right = [[best == who for best, who in zip(row, self.truth, strict=True)] for row in known.best_tag]
+        return Rates(float(np.mean(right)), auc(known.score, strange.score), float(strange.accepted.double().mean()))
+
+    def of_neurons(self, part: Callable[[Tensor], Tensor]) -> Rates:
+        """Ask every node with a part of the codes that has to do with neurons alone."""
+        right, known, strange, accepted = [], [], [], []
+        tags = sorted(self.taught)
+        sums = torch.stack([part(torch.cat(list(self.taught[tag].values()))).sum(dim=0) for tag in tags])
+        for node in self.nodes:
+            public, person = self.engine.public_codes(node)
+            fitted = ScoreCalibration.fit(part(public)[None], person)
+            chip, centre = fitted.whitening.chip(0), fitted.centre[0].long()
+            counts = torch.tensor([sum(map(len, self.taught[tag].values())) for tag in tags])
+            means = chip.of(sums - counts[:, None] * centre)
+            own, others = (
+                chip.cosine(chip.of(part(codes[node]) - centre), means).max(dim=1)
+                for codes in (self.asked, self.strange)
+            )
+            right += [tags[k] == who for k, who in zip(own.indices.tolist(), self.truth, strict=True)]
+            known.append(own.values)
+            strange.append(others.values)
+            accepted.append((others.values >= fitted.accept_threshold[0]).double().mean())
+        return Rates(float(np.mean(right)), auc(torch.cat(known), torch.cat(strange)), float(np.mean(accepted)))
+
+    def drives(self, codes: Tensor) -> Tensor:
+        """Return what drove the neurons in each segment, at `DRIVE_BITS`, int64 ``[S, segments neurons]``."""
+        return _codes(self._drives(codes))
+
+    def answers(self, codes: Tensor) -> Tensor:
+        """Return what neurons answer to that."""
+        return _codes(LAWS[self.stage.law](self._drives(codes).clone())[0])
+
+    def _drives(self, codes: Tensor) -> Tensor:
+        stage = self.stage
+        return Stage(stage.rank, stage.neurons, stage.segments, stage.law).samples(codes).drives
+
+    def trained(self, samples: Mapping[int, Mapping[str, Tensor]]) -> Rates:
+        """Train on some nodes by rounds, install on all, and ask; what was installed is taken away again."""
+        tags, shape = sorted(self.taught), lora_shape(self.stage.features, 1, self.stage)
+        state = initial_state(tags, shape, None)
+        codec = StateCodec("job", b"", state)
+        for number in range(1, ROUNDS + 1):
+            ticket = _ticket(number, tags, shape)
+            before = state.encode()
+            state = _averaged(
+                codec,
+                state,
+                self.engine.run_rounds([RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]),
+            )
+        for node in self.nodes:
+            self.engine.set_lora(node, installable(state, shape))
+        rates = self.rates()
+        for node in self.nodes:
+            self.engine.set_lora(node, None)
+        return rates
+
+
+def run(name: str, seed: int) -> SmallChipsRun:
+    """Measure one task at one seed."""
+    fleet = _Fleet.of(name, seed)
+    by_node: dict[int, dict[str, Tensor]] = {node: {} for node in fleet.nodes}
+    for tag, codes in fleet.taught.items():
+        for node, mine in codes.items():
+            by_node[node][tag] = mine
+    pooled = {tag: torch.cat(list(codes.values())) for tag, codes in fleet.taught.items()}
+    return SmallChipsRun(
+        fleet.of_neurons(fleet.answers),
+        fleet.of_neurons(fleet.drives),
+        fleet.rates(),
+        fleet.trained(by_node),
+        fleet.trained({0: pooled}),
+    )
+
+
+def _codes(values: Tensor) -> Tensor:
+    return (values.flatten(1).double() * 2.0**DRIVE_BITS).round().long()
+
+
+def _ticket(number: int, tags: Sequence[str], shape: LoraShape) -> JobTicket:
+    return JobTicket(job_id="job", round=number, kind=LEARNING_KIND_TRAIN_LORA, subject_tags=tags, lora=shape)
+
+
+def _averaged(codec: StateCodec, before: StateArrays, results: Sequence[RoundResult]) -> StateArrays:
+    """Average as stock FedAvg does, in float64, and take it back to integers as the ServerApp does."""
+    total = sum(result.num_examples for result in results)
+    records = [(record_of(StateArrays.decode(r.state)), r.num_examples / total) for r in results]
+    mean = {key: Array(sum(record[key].numpy() * share for record, share in records)) for key in records[0][0]}
+    return codec.averaged(before, ArrayRecord(mean), total, len(results))
