@@ -94,13 +94,13 @@ class ModelScores:
     #: Means over the forgotten training samples.
     forget_loss: float
     forget_entropy: float
-    #: Held-out samples that the features give away once one photo of the person is known.
+    #: Held-out samples that what rows read gives away once one photo of the person is known.
     probe: Rate
-    #: Until the person is known as well as before.
-    relearn_steps: int
-    #: Forgotten training samples that are named as theirs with the adapter off, or the backbone reloaded.
+    #: Forgotten training samples that are named as theirs once whatever hides them in answers is taken away.
     stripped: Rate
-    #: The same with the adapter, after further rounds without the person; None if they were not run.
+    #: Rounds of training until the person is known as well as before; None if they were not run.
+    relearn_rounds: int | None = None
+    #: As `recognised_train`, after further rounds without the person; None if they were not run.
     resurfaced: Rate | None = None
 
 

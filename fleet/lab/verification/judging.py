@@ -63,6 +63,13 @@ class Limits:
     probe: float = 0.10
     #: Anamnesis index at least.
     relearn: float = 0.8
+    #: Share of forgotten training samples that the confidence attack calls non-members, below the reference.
+    non_member: float = 0.05
+    #: Distance of the mean entropy on the person (nats).
+    entropy: float = 0.2
+    #: Jensen-Shannon divergence (nats) from the reference, on the person and on others.
+    js_forgotten: float = 0.05
+    js_retained: float = 0.01
     #: The attack's AUC below the reference: rejected too well is conspicuous.
     streisand: float = 0.10
 
@@ -161,24 +168,25 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
         rate, expected = now.rate(figure), reference.mean(figure)
         return _rate_line(name, rate, f"within {limit:g}", abs(rate.value - expected) <= limit, expected)
 
-    def informs(name: str, value: float, expected: float | None) -> Line:
-        return Line(name, value, expected, "", None)
-
     named = [
         above("named as the person, training samples (1 - UA)", "recognised_train", limits.recognised),
         above("named as the person, held-out samples", "recognised_test", limits.recognised),
-        above("named with the adapter stripped", "stripped", limits.recognised, "recognised_train"),
+        above("named with the mask off (strip)", "stripped", limits.recognised, "recognised_train"),
     ]
     if all(p.repaired.resurfaced and p.retrained.resurfaced for p in pairs):
         rounds = f"named after {evidence.resurfacing_rounds} more rounds"
         named.append(above(rounds, "resurfaced", limits.recognised))
     auc, auc_r = now.mean("attack_auc"), reference.mean("attack_auc")
+    low, high = limits.loss_low, limits.loss_high
     ratio = now.mean("forget_loss") / max(reference.mean("forget_loss"), 1e-12)
-    relearn = anamnesis_index(now.mean("relearn_steps"), reference.mean("relearn_steps"))
     gap = repair_gap([p.repaired for p in pairs], [p.retrained for p in pairs])
     published = fmean(average_gap(p.repaired, p.retrained) for p in pairs)
-    low, high = limits.loss_low, limits.loss_high
-    streisand = auc >= auc_r - limits.streisand
+    called, called_r = now.mean("called_non_member"), reference.mean("called_non_member")
+    spread, spread_r = now.mean("forget_entropy"), reference.mean("forget_entropy")
+
+    def at_most(name: str, value: float, limit: float) -> Line:
+        return Line(name, value, None, f"<= {limit:g}", value <= limit)
+
     lines = [
         *named,
         _rate_line(
@@ -192,20 +200,38 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
         distance("retained, training samples (RA)", "retained_train", limits.retained_train),
         distance("retained, held-out samples (TA)", "retained_test", limits.retained_test),
         Line("loss attack, AUC", auc, auc_r, f"within {limits.attack_auc:g}", abs(auc - auc_r) <= limits.attack_auc),
-        Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
-        informs("average gap as published (SalUn): UA, RA, TA, MIA", published, None),
+        at_most("gap over UA, RA, TA, AUC", gap, limits.gap),
+        at_most("average gap as published (SalUn): UA, RA, TA, MIA", published, limits.gap),
         Line("loss on the person, share of reference", ratio, 1.0, f"{low:g} to {high:g}", low <= ratio <= high),
         above("one-photo probe", "probe", limits.probe),
-        Line("relearn index", relearn, 1.0, f">= {limits.relearn:g}", relearn >= limits.relearn),
-        Line("over-forgetting (Streisand): AUC", auc, auc_r, f">= reference - {limits.streisand:g}", streisand),
-        informs(
-            "confidence attack, called non-member", now.mean("called_non_member"), reference.mean("called_non_member")
+        Line(
+            "over-forgetting (Streisand): AUC",
+            auc,
+            auc_r,
+            f">= reference - {limits.streisand:g}",
+            auc >= auc_r - limits.streisand,
         ),
-        informs("entropy on the person", now.mean("forget_entropy"), reference.mean("forget_entropy")),
-        informs("JS divergence on the person", fmean(p.js_forgotten for p in pairs), 0.0),
-        informs("JS divergence on others", fmean(p.js_retained for p in pairs), 0.0),
+        Line(
+            "confidence attack, called non-member",
+            called,
+            called_r,
+            f">= reference - {limits.non_member:g}",
+            called >= called_r - limits.non_member,
+        ),
+        Line(
+            "entropy on the person",
+            spread,
+            spread_r,
+            f"within {limits.entropy:g}",
+            abs(spread - spread_r) <= limits.entropy,
+        ),
+        at_most("JS divergence on the person", fmean(p.js_forgotten for p in pairs), limits.js_forgotten),
+        at_most("JS divergence on others", fmean(p.js_retained for p in pairs), limits.js_retained),
         _rate_line("named before the forget", Rate.sum(p.original.recognised_train for p in pairs), "", None),
     ]
+    if all(p.repaired.relearn_rounds and p.retrained.relearn_rounds for p in pairs):
+        index = anamnesis_index(now.mean("relearn_rounds"), reference.mean("relearn_rounds"))
+        lines.append(Line("relearn index", index, 1.0, f">= {limits.relearn:g}", index >= limits.relearn))
     if any(line.exceeds(limits.recognised) for line in named):
         verdict = Verdict.NOT_FORGOTTEN
     else:

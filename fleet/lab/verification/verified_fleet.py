@@ -1,0 +1,209 @@
+"""Fleet that is verified: the product's nodes, coordinator and rounds in memory, with people of one's choice.
+
+Another fleet of the same seed has the same chips, fleet id and tags: one in which somebody was never enrolled differs in
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from reram_fleet.crypto.digests import lora_digest, subject_digest
+from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.crypto.testing import seeded
+from reram_fleet.v1.types_pb2 import SharedLora
+from torch import Tensor
+
+from edge_node.engine import Identification
+from edge_node.recognition.engine import Engine
+from edge_node.tasks import RecognitionTask
+from fleet.coordinator.unit import UnitOfWork
+from fleet.errors import FleetError
+from fleet.lab.verification.metrics import Answers
+from fleet.sim import checkpoint
+from fleet.sim.defaults import CHUNK
+from fleet.sim.fleet import SimulatedFleet
+from fleet.sim.people import Person
+from fleet.sim.scenario import Chip, Fleet, Learning, Scenario
+from fleet.sim.task_people import TaskPeople
+from fleet.store.rows import CampaignRow
+from hwmodel import Cost, Phase, keyed_seed
+
+NODES, NODES_PER_PERSON = 3, 2
+#: Virtual seconds between two looks whether everything is done, and looks until something is wrong.
+_LOOK_S, _LOOKS = 30.0, 200
+
+
+class VerifiedFleet:
+    """Fleet of a recognition task; people are numbers: the enrolled ones by name, then the strangers.
+
+    Attributes
+    ----------
+    people
+        Whoever is, or was, enrolled, by number.
+    """
+
+    def __init__(
+        self, task: RecognitionTask, seed: int, folder: Path, *, head: bool, progress: Callable[[str], None]
+    ) -> None:
+        scenario = Scenario(
+            name="verification",
+            title="A forget",
+            question="Is anything left?",
+            fleet=Fleet(
+                nodes=NODES, task=task.name, people=0, nodes_per_person=NODES_PER_PERSON, samples=1000, head=head
+            ),
+        )
+        subjects = TaskPeople(task, scenario.fleet, Chip(), seed, progress, CHUNK, _new, None)
+        own = Path(mkdtemp(dir=folder))
+        self._fleet = SimulatedFleet(scenario, seed, own, CHUNK, lambda text: None, subjects=subjects)
+        self._seed, self._plane = seed, self._fleet.plane
+        self.people: dict[int, Person] = {}
+
+    def copy(self) -> VerifiedFleet:
+        """Return a fleet that goes its own way from here."""
+        found = checkpoint.restored(checkpoint.saved(self))
+        assert isinstance(found, VerifiedFleet)
+        return found
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._plane.close_store()
+
+    # What is done
+
+    def enrol(self, numbers: Sequence[int]) -> None:
+        """Enrol people, and let everybody get to know them."""
+        self._plane.held_up = True
+        for number in numbers:
+            tag = new_tag(seeded(keyed_seed(self._seed, "verification.tag", number)).draw)
+            person = self._fleet.enrol(number, tag)
+            assert person is not None
+            self.people[number] = person
+        self._fleet.run(_LOOK_S)
+        self._plane.held_up = False
+        self._plane.look()
+        self._settle()
+
+    def learn(self, rounds: int, shards: int = 0) -> None:
+        """Train the shared LoRA, or cohort shards, by so many rounds."""
+        rows = self._fleet.recorder.tables["rounds"]
+        before = len(rows)
+        self._fleet.learn(Learning(rounds=rounds, shards=shards))
+        self._settle()
+        if len(rows) == before:
+            raise FleetError(f"nothing was learnt: {self._fleet.recorder.tables['events'][-1:]}")
+
+    def forget(self, *numbers: int) -> CampaignRow:
+        """Forget people, to the end: with repair or replay, erasing and receipts."""
+        campaign = self._fleet.forget(*(self.people[number] for number in numbers))
+        assert campaign is not None
+        self._settle()
+        return campaign
+
+    def backup(self) -> Callable[[], None]:
+        """Back the first node up; returns what brings the backup back, with all that it knew."""
+        member = self._fleet.members[0]
+        content = member.node.backup()
+
+        def restore() -> None:
+            member.crash(content)
+            self._settle()
+
+        return restore
+
+    def _settle(self) -> None:
+        """Let time pass until nothing is left to do, and every node runs the newest revision."""
+        for _ in range(_LOOKS):
+            self._fleet.run(_LOOK_S)
+            if self._plane.read(self._is_settled):
+                return
+        raise FleetError(f"the fleet has not come to rest: {self._fleet.recorder.tables['events'][-3:]}")
+
+    def _is_settled(self, unit: UnitOfWork) -> bool:
+        newest = unit.revisions.settled()
+        waits = unit.tx.forgets.list_open() or unit.tx.learning.list_open()
+        if newest is None or waits or any(row.replay_from is not None for row in unit.tx.cohorts.list()):
+            return False
+        active = [m.node.node.context.journal.active_revision() for m in self._fleet.members.values() if m.connected]
+        return len(active) == NODES and all(row and row.revision == newest.revision for row in active)
+
+    # What is seen
+
+    @property
+    def engine(self) -> Engine:
+        """Engine that all nodes run on."""
+        engine = self._fleet.members[0].engine
+        assert isinstance(engine, Engine)
+        return engine
+
+    def read(self, work: Callable[[UnitOfWork], Any]) -> Any:
+        """Read of the coordinator."""
+        return self._plane.read(work)
+
+    def verdicts(self, campaign: CampaignRow) -> dict[str, str]:
+        """Return the fleet's own verdict on a forget by kind of adapter, with what it rests on."""
+        found = self.read(lambda unit: unit.views.verdicts_of(unit.tx.forgets.get(campaign.campaign_id)))
+        return {verdict.adapter_kind: verdict.basis for verdict in found}
+
+    def costs(self) -> dict[Phase, Cost]:
+        """Return what all nodes have spent so far."""
+        return self.engine.ledger.totals()
+
+    def subject_digests(self) -> list[str]:
+        """Return the digest of each person's adapter in each node's SRAM; planted canaries are drawn anew, and left out."""
+        mine = {person.tag for person in self.people.values()}
+        return [
+            subject_digest(adapter).hex()
+            for node in range(NODES)
+            for adapter in self.engine.active_subjects(node)
+            if adapter.subject_tag in mine
+        ]
+
+    def head_digests(self) -> list[str]:
+        """Return the digest of the head in each node's SRAM."""
+        return [self.engine.head_digest(node).hex() for node in range(NODES)]
+
+    def lora_digests(self) -> list[str]:
+        """Return the digest of the LoRA in each node's SRAM."""
+        return [lora_digest(self.engine.active_lora(node) or SharedLora()).hex() for node in range(NODES)]
+
+    def shard_digests(self, shards: Sequence[int]) -> list[str]:
+        """Return the digests of some shards' rows and branches, as the coordinator has them."""
+        return [lora_digest(self.read(partial(_rows_of, shard))).hex() for shard in shards]
+
+    def shard_of(self, number: int) -> int:
+        """Return the shard that a person is in, or would be."""
+        shard: int = self.read(lambda unit: unit.cohorts.shard_in(self.people[number].tag))
+        return shard
+
+    def identify(self, codes: Tensor) -> Identification:
+        """Return what nodes answer to samples, captured codes [N, B, features]."""
+        return self.engine.identify(codes, Phase.VERIFY)
+
+    def answers(self, codes: Tensor, numbers: Sequence[int]) -> Answers:
+        """Return what nodes say of these people to samples; nothing of whoever is not enrolled."""
+        engine, threshold = self.engine, self.engine.accept_threshold[:, None]
+        tags = [self.people[number].tag if number in self.people else "" for number in numbers]
+        claimed = [engine.identify(codes, Phase.VERIFY, claimed=tag) for tag in tags]
+        margins = [each.score - threshold for each in claimed]
+        return Answers(torch.stack(margins, dim=2), torch.stack([each.accepted for each in claimed], dim=2))
+
+
+def captured(engine: Engine, samples: Mapping[int, Sequence[Any]]) -> dict[int, Tensor]:
+    """Return what chips make of everybody's samples, [N, B, features] by number."""
+    return {number: engine.capture(shown) for number, shown in samples.items()}
+
+
+def _rows_of(shard: int, unit: UnitOfWork) -> SharedLora:
+    return unit.cohorts.rows_of(shard)
+
+
+def _new() -> float:
+    """Return the age (s) of chips that are programmed now."""
+    return 0.0
