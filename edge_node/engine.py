@@ -53,8 +53,9 @@ class Identification:
     best_tag
         [N][B].
     score
-        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of the
-        thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
+        float64 [N, B]: cosine plus a share of the LoRA's logit over its gain (`Recipe.accepting`), averaged with the
+        head's score in units of the thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node
+        has no adapter. The best match is that of the whole logit.
     accepted
         bool [N, B]: the score reaches `NodeEngine.accept_threshold`.
     best_tag_subject_only, best_tag_without_head

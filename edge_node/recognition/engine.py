@@ -297,7 +297,9 @@ class Engine(RecognitionEngine):
         tags = [self._banks[node].tags for node in nodes]
         widest = max(1, *(len(row) for row in tags))
         cosine = torch.full((len(nodes), codes.shape[1], widest), -torch.inf, dtype=torch.float64)
-        score, strength = cosine.clone(), torch.empty(cosine.shape[:2], dtype=torch.float64)
+        # Who it is; and, with a LoRA, whether it is them.
+        score = cosine.expand(1 + any(self._banks[node].lora_shape is not None for node in nodes), -1, -1, -1).clone()
+        strength = torch.empty(cosine.shape[:2], dtype=torch.float64)
         for place, node in enumerate(nodes):
             chip, bank, known = self._calibration.whitening.chip(node), self._banks[node], slice(len(tags[place]))
             samples = chip.of(codes[place])
@@ -305,25 +307,27 @@ class Engine(RecognitionEngine):
             cosine[place, :, known] = chip.cosine(samples, self._whitened_people(node, chip))
             if claimed is not None:
                 cosine[place, :, [k for k, tag in enumerate(tags[place]) if tag != claimed]] = -torch.inf
-            score[place] = cosine[place]
+            score[:, place] = cosine[place]
             if (shape := bank.lora_shape) is not None:
                 reads, quiet = read_samples(shape, chip, samples), nobody(read_public(shape, chip))
+                parts = torch.tensor([1.0, Recipe.of(reads.stage).accepting], dtype=torch.float64)[:, None, None]
                 for who, factors in bank.lora_parts():
-                    score[place][:, who] += learnt_logits(reads, quiet, factors)[0].double() / GAIN
+                    score[:, place][:, :, who] += learnt_logits(reads, quiet, factors)[0].double() / GAIN * parts
         fused = score.clone()
         threshold = self._calibration.accept_threshold[list(nodes)]
         for head, members in self._head_groups(nodes):
             width = len(tags[members[0]])
-            fused[members, :, :width] = head.fused(
-                score[members, :, :width], threshold[members], tags[members[0]], codes[members], strength[members]
+            fused[:, members, :, :width] = head.fused(
+                score[:, members, :, :width], threshold[members], tags[members[0]], codes[members], strength[members]
             )
-        best = fused.max(dim=2)
+        best = fused[0].argmax(dim=2, keepdim=True)
+        reached = fused[-1].gather(2, best)[..., 0]
         return Identification(
-            best_tag=_tags_at(tags, best.indices),
-            score=best.values,
-            accepted=best.values >= threshold[:, None],
+            best_tag=_tags_at(tags, best[..., 0]),
+            score=reached,
+            accepted=reached >= threshold[:, None],
             best_tag_subject_only=_tags_at(tags, cosine.argmax(dim=2)),
-            best_tag_without_head=_tags_at(tags, score.argmax(dim=2)),
+            best_tag_without_head=_tags_at(tags, score[0].argmax(dim=2)),
         )
 
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:

@@ -150,7 +150,7 @@ class HeadAdapter:
         Parameters
         ----------
         score
-            float64 [N, B, K], of `tags` in this order. A newcomer who is not in the head keeps theirs.
+            float64 [..., N, B, K], of `tags` in this order. A newcomer who is not in the head keeps theirs.
         threshold
             From which such a score accepts, float64 [N], above 0.
         codes, strength
@@ -162,7 +162,7 @@ class HeadAdapter:
             return score
         margin = self.margins(codes, strength)[:, :, [columns[tags[row]] for row in known]]
         fused = score.clone()
-        fused[:, :, known] = (score[:, :, known] + threshold[:, None, None] * margin) / 2
+        fused[..., known] = (score[..., known] + threshold[:, None, None] * margin) / 2
         return fused
 
     @cached_property

@@ -12,7 +12,7 @@ from torch.nn import functional
 from edge_node.recognition.lora.stage import StageSamples
 from edge_node.recognition.training import neggrad
 from edge_node.recognition.training.factors import Factors
-from edge_node.recognition.training.logistic import AskedSamples, LabelledSamples
+from edge_node.recognition.training.logistic import AskedSamples, LabelledSamples, Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +90,11 @@ class NodeBatch:
         exact, _ = self._best(samples.asked.base[:, :public])
         best, rows = self._best(logits)
         hidden_exact, _ = self._best(self.forget.base)
-        hidden_best, _ = self._best(hidden_logits)
+        hidden_best, hidden_rows = self._best(hidden_logits)
         anybody = self.scored.any(dim=1)
-        accepted, own, hidden = best >= 0, self.real[:, public:], self.hidden & anybody[:, None]
+        own, hidden = self.real[:, public:], self.hidden & anybody[:, None]
+        accepted = self._accepted(samples.asked, best, rows)
+        hidden_accepted = hidden & self._accepted(self.forget, hidden_best, hidden_rows)
         right = functional.pad(samples.target, (0, 1)).gather(2, rows[:, :, None])[:, public:, 0].bool() & own
         # What B adds to a sample's best logit, less what it adds to a public sample's on average.
         of_public = (best[:, :public] - exact).sum(dim=1) / public
@@ -103,7 +105,7 @@ class NodeBatch:
             "kept_samples": own.sum(dim=1),
             "kept_hits": (right & anybody[:, None]).sum(dim=1),
             "forget_samples": hidden.sum(dim=1),
-            "forget_accepted": (hidden & (hidden_best >= 0)).sum(dim=1),
+            "forget_accepted": hidden_accepted.sum(dim=1),
             "forget_accepted_exactly": (hidden & (hidden_exact >= 0)).sum(dim=1),
             "forget_above_hinge": (hidden & (hidden_best > neggrad.HINGE)).sum(dim=1),
             "forget_shift": shift.where(anybody, 0.0),
@@ -126,6 +128,13 @@ class NodeBatch:
         found = functional.pad(logits.masked_fill(~self.scored[:, None], -torch.inf), (0, 1), value=-torch.inf)
         best = found.max(dim=2)
         return best.values, best.indices
+
+    def _accepted(self, asked: AskedSamples, best: Tensor, rows: Tensor) -> Tensor:
+        """Return which samples are accepted, bool, of their best logits and rows."""
+        base = functional.pad(asked.base, (0, 1), value=-torch.inf).gather(2, rows[:, :, None])[:, :, 0]
+        part = Recipe.of(asked.reads.stage).accepting
+        # Of nobody: -inf, whose differences are nothing.
+        return (best > -torch.inf) & ((1 - part) * base + part * best >= 0)
 
 
 def logits(asked: AskedSamples, branches: Tensor, rows: Tensor, row_branches: Sequence[int]) -> Tensor:

@@ -44,12 +44,17 @@ class Recipe:
         Weight of a person's own samples in their row's loss; the rest is everybody else's.
     decay
         Pull of trained rows towards 0: the closed form is right unless the samples insist.
+    accepting
+        Share of what a LoRA adds to the best person's logit that decides, with the closed form, whether they are
+        accepted. A person's own samples weigh far more in training than they are among those that come, so a LoRA
+        is right in whom it names, and too sure of it (docs/adr/0028).
     """
 
     steps: int
     learning_rate: float
     own_share: float
     decay: float
+    accepting: float
 
     @classmethod
     def of(cls, stage: Stage) -> Recipe:
@@ -58,8 +63,8 @@ class Recipe:
 
 
 #: Of small chips, chosen on faces of 64 columns (docs/adr/0028); of the output layer alone (docs/adr/0013).
-_STAGED = Recipe(steps=10, learning_rate=0.003, own_share=0.5, decay=0.0)
-_OUTPUT_ONLY = Recipe(steps=40, learning_rate=0.02, own_share=0.05, decay=0.05)
+_STAGED = Recipe(steps=10, learning_rate=0.003, own_share=0.2, decay=0.0, accepting=0.25)
+_OUTPUT_ONLY = Recipe(steps=40, learning_rate=0.02, own_share=0.05, decay=0.05, accepting=1.0)
 
 
 @dataclass(frozen=True, eq=False)
