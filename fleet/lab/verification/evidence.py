@@ -95,9 +95,9 @@ class ModelScores:
     forget_loss: float
     forget_entropy: float
     #: Held-out samples that what rows read gives away once one photo of the person is known.
-    probe: Rate
+    probe: Rate | None = None
     #: Forgotten training samples that are named as theirs once whatever hides them in answers is taken away.
-    stripped: Rate
+    stripped: Rate | None = None
     #: Rounds of training until the person is known as well as before; None if they were not run.
     relearn_rounds: int | None = None
     #: As `recognised_train`, after further rounds without the person; None if they were not run.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import EngineError
+from edge_node.recognition.engine import Engine
 from edge_node.recognition.training.logistic import GAIN
 from fleet.lab.verification.evidence import ModelScores
 from fleet.lab.verification.intervals import Rate
+from hwmodel import Phase
 
 #: Ridge of the one-photo probe, in mean squared lengths of a feature vector.
 PROBE_RIDGE = 0.03
@@ -30,53 +33,62 @@ PROBE_RIDGE = 0.03
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What N nodes say of K people to B samples.
+    """What N nodes say to B samples, of K people.
 
     Attributes
     ----------
-    margins
-        Scores above the threshold, float64 ``[N, B, K]``; -inf of somebody who has no adapter.
+    best
+        Who fits best, int64 ``[N, B]``: a column, or -1 for nobody.
     accepted
-        Whether a sample is accepted as each of them, bool ``[N, B, K]``.
+        Whether the sample is accepted as them, bool ``[N, B]``.
+    margins
+        Scores above the threshold if somebody is claimed, float64 ``[N, B, K]``; -inf of who has no adapter.
     """
 
-    margins: Tensor
+    best: Tensor
     accepted: Tensor
+    margins: Tensor
 
     def __post_init__(self) -> None:
-        if self.margins.ndim != 3 or 0 in self.margins.shape or self.margins.shape != self.accepted.shape:
-            raise EngineError(
-                f"answers are [N, B, K], not empty, and of one shape; got {list(self.margins.shape)} and "
-                f"{list(self.accepted.shape)}"
-            )
+        shapes = [list(values.shape) for values in (self.margins, self.best, self.accepted)]
+        if self.margins.ndim != 3 or 0 in shapes[0] or any(shape != shapes[0][:2] for shape in shapes[1:]):
+            raise EngineError(f"answers are [N, B, K], [N, B] and [N, B], not empty; got {shapes}")
 
-    @property
-    def best(self) -> Tensor:
-        """Who fits best, int64 [N, B]."""
-        return self.margins.argmax(dim=2)
+    @classmethod
+    def of(cls, engine: Engine, codes: Tensor, tags: Sequence[str], nodes: Sequence[int] | None = None) -> Answers:
+        """Ask nodes of an engine, all if None, about codes ``[N, B, F]``; people are columns in the order of tags."""
+        columns = {tag: column for column, tag in enumerate(tags)}
+        found = engine.identify(codes, Phase.VERIFY, nodes)
+        best = torch.tensor([[columns.get(tag, -1) for tag in row] for row in found.best_tag])
+        threshold = engine.accept_threshold[slice(None) if nodes is None else list(nodes), None]
+        claimed = [engine.identify(codes, Phase.VERIFY, nodes, tag).score - threshold for tag in tags]
+        return cls(best, found.accepted, torch.stack(claimed, dim=2))
 
     @property
     def anybody(self) -> Rate:
-        """Samples that are accepted, as whoever fits best."""
-        return Rate.of(self._accepted_best)
-
-    @property
-    def _accepted_best(self) -> Tensor:
-        return self.accepted.gather(2, self.best[:, :, None])[:, :, 0]
+        """Samples that are accepted as somebody."""
+        return Rate.of(self.accepted)
 
     def without(self, person: int) -> Answers:
-        """Return the answers of a model that never names a person."""
-        columns = torch.arange(self.margins.shape[2]) == person
-        return Answers(self.margins.masked_fill(columns, -torch.inf), self.accepted & ~columns)
+        """Return the answers of a model that knows a person and never says so."""
+        theirs = self.best == person
+        column = torch.arange(self.margins.shape[2]) == person
+        return Answers(
+            self.best.masked_fill(theirs, -1), self.accepted & ~theirs, self.margins.masked_fill(column, -torch.inf)
+        )
 
     def followed_by(self, more: Answers) -> Answers:
         """Return these answers and then those."""
-        return Answers(torch.cat([self.margins, more.margins], dim=1), torch.cat([self.accepted, more.accepted], dim=1))
+        parts = zip(self._parts, more._parts, strict=True)
+        return Answers(*(torch.cat([mine, theirs], dim=1) for mine, theirs in parts))
 
     def split(self, sizes: Sequence[int]) -> list[Answers]:
         """Return the answers to the first so many samples, the next, and so on."""
-        parts = (values.split(list(sizes), dim=1) for values in (self.margins, self.accepted))
-        return [Answers(margins, accepted) for margins, accepted in zip(*parts, strict=True)]
+        return [Answers(*parts) for parts in zip(*(part.split(list(sizes), dim=1) for part in self._parts), strict=True)]
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.best, self.accepted, self.margins
 
     def right(self, labels: Tensor) -> Rate:
         """Return how many samples are named as their labels, int64 [B], say, accepted or not."""
@@ -88,7 +100,7 @@ class Answers:
         A row that was never trained is the best match wherever everybody else's refuses more firmly, and names nobody
         by that.
         """
-        return Rate.of((self.best == person) & self._accepted_best)
+        return Rate.of((self.best == person) & self.accepted)
 
     @property
     def log_shares(self) -> Tensor:
@@ -298,16 +310,8 @@ def relearn_steps(accuracy_after: Callable[[int], float], target: float, cap: in
     return cap
 
 
-def model_scores(
-    outputs: ModelOutputs,
-    features: Callable[[Tensor], Tensor],
-    samples: ForgetSamples,
-    *,
-    stripped: Rate,
-    relearn_rounds: int | None = None,
-    resurfaced: Rate | None = None,
-) -> ModelScores:
-    """Return the scores of a model, whose rows read these features ``[N, B, H]`` of codes."""
+def model_scores(outputs: ModelOutputs, **more: Any) -> ModelScores:
+    """Return the scores of a model; `more` are those of which outputs say nothing."""
     gone = outputs.forget_train
     return ModelScores(
         recognised_train=gone.named(outputs.person),
@@ -319,13 +323,5 @@ def model_scores(
         called_non_member=confidence_svc(gone, outputs.retain_train, outputs.retain_test),
         forget_loss=float(gone.losses.mean()),
         forget_entropy=entropy(gone),
-        probe=one_photo_probe(
-            features(samples.forget_train[:, :1]),
-            features(samples.retain_train),
-            samples.retain_train_labels,
-            features(samples.forget_test),
-        ),
-        stripped=stripped,
-        relearn_rounds=relearn_rounds,
-        resurfaced=resurfaced,
+        **more,
     )

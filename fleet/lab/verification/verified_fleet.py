@@ -6,7 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,11 +19,12 @@ from reram_fleet.crypto.testing import seeded
 from reram_fleet.v1.types_pb2 import SharedLora
 from torch import Tensor
 
-from edge_node.engine import Identification
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import RecognitionTask
 from fleet.coordinator.unit import UnitOfWork
 from fleet.errors import FleetError
+from fleet.lab.verification.evidence import AdapterKind
+from fleet.lab.verification.intervals import Rate
 from fleet.lab.verification.metrics import Answers
 from fleet.sim import checkpoint
 from fleet.sim.defaults import CHUNK
@@ -32,7 +33,7 @@ from fleet.sim.people import Person
 from fleet.sim.scenario import Chip, Fleet, Learning, Scenario
 from fleet.sim.task_people import TaskPeople
 from fleet.store.rows import CampaignRow
-from hwmodel import Cost, Phase, keyed_seed
+from hwmodel import Phase, keyed_seed
 
 NODES, NODES_PER_PERSON = 3, 2
 #: Virtual seconds between two looks whether everything is done, and looks until something is wrong.
@@ -49,7 +50,7 @@ class VerifiedFleet:
     """
 
     def __init__(
-        self, task: RecognitionTask, seed: int, folder: Path, *, head: bool, progress: Callable[[str], None]
+        self, task: RecognitionTask, seed: int, folder: Path, *, head: bool
     ) -> None:
         scenario = Scenario(
             name="verification",
@@ -59,10 +60,11 @@ class VerifiedFleet:
                 nodes=NODES, task=task.name, people=0, nodes_per_person=NODES_PER_PERSON, samples=1000, head=head
             ),
         )
-        subjects = TaskPeople(task, scenario.fleet, Chip(), seed, progress, CHUNK, _new, None)
+        subjects = TaskPeople(task, scenario.fleet, Chip(), seed, lambda text: None, CHUNK, _new, None)
         own = Path(mkdtemp(dir=folder))
         self._fleet = SimulatedFleet(scenario, seed, own, CHUNK, lambda text: None, subjects=subjects)
         self._seed, self._plane = seed, self._fleet.plane
+        self._names, self._samples = subjects.names, task.load_people()
         self.people: dict[int, Person] = {}
 
     def copy(self) -> VerifiedFleet:
@@ -151,9 +153,16 @@ class VerifiedFleet:
         found = self.read(lambda unit: unit.views.verdicts_of(unit.tx.forgets.get(campaign.campaign_id)))
         return {verdict.adapter_kind: verdict.basis for verdict in found}
 
-    def costs(self) -> dict[Phase, Cost]:
-        """Return what all nodes have spent so far."""
-        return self.engine.ledger.totals()
+    def meter(self) -> Callable[[], dict[Phase, float]]:
+        """Begin to count what nodes spend; returns what tells the joules since."""
+        ledger = self.engine.ledger
+        marks = [ledger.mark(node) for node in range(NODES)]
+
+        def spent() -> dict[Phase, float]:
+            parts = [ledger.since(mark) for mark in marks]
+            return {phase: sum(part[phase].energy_j for part in parts) for phase in Phase}
+
+        return spent
 
     def subject_digests(self) -> list[str]:
         """Return the digest of each person's adapter in each node's SRAM; planted canaries are drawn anew, and left out."""
@@ -182,22 +191,25 @@ class VerifiedFleet:
         shard: int = self.read(lambda unit: unit.cohorts.shard_in(self.people[number].tag))
         return shard
 
-    def identify(self, codes: Tensor) -> Identification:
-        """Return what nodes answer to samples, captured codes [N, B, features]."""
-        return self.engine.identify(codes, Phase.VERIFY)
+    def capture(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return what every chip makes of a person's training samples, and of held-out ones: codes ``[N, B, F]``."""
+        person = self._samples[self._names[number]]
+        return self.engine.capture(person.train), self.engine.capture(person.test)
 
     def answers(self, codes: Tensor, numbers: Sequence[int]) -> Answers:
         """Return what nodes say of these people to samples; nothing of whoever is not enrolled."""
-        engine, threshold = self.engine, self.engine.accept_threshold[:, None]
-        tags = [self.people[number].tag if number in self.people else "" for number in numbers]
-        claimed = [engine.identify(codes, Phase.VERIFY, claimed=tag) for tag in tags]
-        margins = [each.score - threshold for each in claimed]
-        return Answers(torch.stack(margins, dim=2), torch.stack([each.accepted for each in claimed], dim=2))
+        return Answers.of(self.engine, codes, [self.people[n].tag if n in self.people else "" for n in numbers])
 
-
-def captured(engine: Engine, samples: Mapping[int, Sequence[Any]]) -> dict[int, Tensor]:
-    """Return what chips make of everybody's samples, [N, B, features] by number."""
-    return {number: engine.capture(shown) for number, shown in samples.items()}
+    def named(self, codes: Tensor, number: int) -> dict[AdapterKind, Rate]:
+        """Return how many samples, codes ``[N, B, F]``, nodes name as a person's, by the adapters that say so."""
+        found = self.engine.identify(codes, Phase.VERIFY)
+        by = {
+            AdapterKind.SUBJECT: found.best_tag_subject_only,
+            AdapterKind.HEAD: found.best_tag,
+            AdapterKind.COHORT: found.best_tag_without_head,
+        }
+        tag = self.people[number].tag
+        return {kind: Rate.of(torch.tensor([[best == tag for best in row] for row in tags])) for kind, tags in by.items()}
 
 
 def _rows_of(shard: int, unit: UnitOfWork) -> SharedLora:

@@ -152,19 +152,14 @@ def _relearnt(
     lives: LoraLives, original: Life, gone: Sequence[str], models: Sequence[Sequence[Life]]
 ) -> list[list[int]]:
     """Return after how many rounds with everybody each model knows its person as well as the original."""
-
-    def margin(life: Life, name: str) -> float:
-        answers = lives.answers(life, lives.train[name])
-        return float(answers.margins[:, :, lives.names.index(name)].mean())
-
-    goal = {name: margin(original, name) for name in gone}
+    goal = {name: lives.margin(original, name) for name in gone}
     now = [replace(life, gone="") for found in models for life in found]
     names = [name for found in models for name in gone[: len(found)]]
     steps = [0] * len(now)
     for number in range(1, RELEARN_CAP + 1):
         now = lives.rounds(now, 1)
         for k, (life, name) in enumerate(zip(now, names, strict=True)):
-            if not steps[k] and margin(life, name) >= goal[name] - RELEARN_TOLERANCE / 10:
+            if not steps[k] and lives.margin(life, name) >= goal[name] - RELEARN_TOLERANCE / 10:
                 steps[k] = number
     steps = [found or RELEARN_CAP for found in steps]
     return [steps[k : k + len(gone)] for k in range(0, len(steps), len(gone))]

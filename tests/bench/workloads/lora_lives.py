@@ -134,14 +134,20 @@ class LoraLives:
 
     def answers(self, life: Life, codes: Tensor) -> Answers:
         """Return what the nodes of a life say of everybody to samples, codes ``[N, B, F]``."""
-        chips = self._at(life.gone)
-        lora = installable(life.state, self._shape)
+        return Answers.of(self.engine, codes, self.names, self._active(life))
+
+    def margin(self, life: Life, name: str) -> float:
+        """Return by how much a person's training samples are above the threshold, on average."""
+        chips = self._active(life)
+        score = self.engine.identify(self.train[name], Phase.VERIFY, chips, name).score
+        return float((score - self.engine.accept_threshold[list(chips), None]).mean())
+
+    def _active(self, life: Life) -> range:
+        """Make what was learnt in a life active on its nodes; returns them."""
+        chips, lora = self._at(life.gone), installable(life.state, self._shape)
         for node in chips:
-            self.engine.set_lora(node, without(lora, [life.gone]) if life.gone else lora)
-        threshold = self.engine.accept_threshold[list(chips), None]
-        claimed = [self.engine.identify(codes, Phase.VERIFY, chips, name) for name in self.names]
-        margins = torch.stack([each.score - threshold for each in claimed], dim=2)
-        return Answers(margins, torch.stack([each.accepted for each in claimed], dim=2))
+            self.engine.set_lora(node, without(lora, [life.gone]))
+        return chips
 
     def features(self, life: Life, codes: Tensor) -> Tensor:
         """Return what rows read of samples, float32 ``[N, B, width]``."""
