@@ -2,7 +2,7 @@
 
 What is captured of a sample is what a LoRA beside the layer needs (docs/adr/0028), in one vector of codes::
 
-    x      feature codes, centred on the chip's mean of the public people, within 8 bits
+    x      feature codes, centred on what public people have on average on a flawless chip, within 8 bits
     A x    `rank` sums of x with random signs, over `PROJECTED_DIVISOR`           (digital)
     y      `neurons` sums of x with random signs, on tiles                        (analogue)
     f      A x, then y
@@ -20,7 +20,7 @@ import torch
 from reram_fleet.code_ranges import LoraStage
 from torch import Tensor
 
-from edge_node.backbones import Backbone, rounded_mean
+from edge_node.backbones import Backbone
 from edge_node.backbones.random_signs import keyed_signs, program_signs
 from edge_node.errors import EngineError
 from hwmodel import Crossbar, EnergyLedger, Phase, Preset, cost
@@ -45,7 +45,7 @@ class SmallLayer:
     a
         Signs of A, float64 ``[rank, inputs]``, the same on all nodes.
     centre
-        Mean of public people's x, int32 ``[N, inputs]``.
+        Int32 ``[inputs]``, the same on all nodes: what a chip is off by is taken from its codes when it is calibrated.
     """
 
     front: Backbone
@@ -59,16 +59,15 @@ class SmallLayer:
         cls,
         front: Backbone,
         stage: LoraStage,
-        public: Sequence[np.ndarray],
+        centre: Tensor,
         preset: Preset,
         fleet_seed: int,
         node_ids: Sequence[str],
         ledger: EnergyLedger,
     ) -> SmallLayer:
-        """Program the layer behind a front that is programmed, and read the public samples through that.
+        """Program the layer behind a front that is programmed; charged to `Phase.PROGRAM`.
 
-        Programming is charged to `Phase.PROGRAM`, reading to `Phase.INFER`. `EngineError` if the stage has several
-        segments.
+        `EngineError` if the stage has several segments.
         """
         if stage.segments != 1:
             raise EngineError(f"this backbone has one segment a sample; the stage has {stage.segments}")
@@ -83,8 +82,7 @@ class SmallLayer:
             input_rms=_CODE_RMS,
         )
         a = keyed_signs(stage.rank, front.features, fleet_seed, "lora.a", stage.rank, front.features).double()
-        codes = front.capture(public, ledger, Phase.INFER)
-        return cls(front, layer, a, rounded_mean(codes.sum(dim=1), codes.shape[1]).to(torch.int32), preset)
+        return cls(front, layer, a, centre, preset)
 
     @property
     def features(self) -> int:
@@ -98,7 +96,7 @@ class SmallLayer:
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
         """Run samples through every chip; see `Backbone.capture`."""
-        x = (self.front.capture(samples, ledger, phase) - self.centre[:, None]).clamp_(-_FULL_CODE, _FULL_CODE)
+        x = (self.front.capture(samples, ledger, phase) - self.centre).clamp_(-_FULL_CODE, _FULL_CODE)
         drives = self.layer.mvm(x, ledger=ledger, phase=phase)
         # Sums of signed integers are exact, and so is a division by a power of two before it is rounded.
         projected = (x.double() @ self.a.mT).div_(PROJECTED_DIVISOR).round_().to(torch.int32)

@@ -13,16 +13,18 @@ from functools import cache
 from typing import Self
 
 import numpy as np
+import torch
 from reram_fleet.code_ranges import FACES_64 as FACES_64_CODES
 from reram_fleet.code_ranges import LoraStage
+from torch import Tensor
 
-from edge_node.backbones import Backbone
+from edge_node.backbones import Backbone, rounded_mean
 from edge_node.backbones.filters import COARSE, FINE, FilterBank, FilterLayout
 from edge_node.backbones.small_layer import SmallLayer
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
 from edge_node.tasks.data_folder import DATA_VARIABLE, data_source
-from hwmodel import EnergyLedger, Preset, keyed_uint16
+from hwmodel import DeviceModels, EnergyLedger, Phase, Preset, keyed_uint16
 
 #: Environment variable that names the folder with the photos.
 FOLDER_VARIABLE = "RERAM_FLEET_FACES"
@@ -178,10 +180,17 @@ class SmallFacesTask(FacesTask):
         return stage
 
     def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
-        """Program the Gabor filters and the small layer into every node's crossbars, and centre on public photos."""
-        public = [photo for _, photos in sorted(self.public_samples().items()) for photo in photos]
+        """Program the Gabor filters and the small layer into every node's crossbars."""
         front = FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
-        return SmallLayer.program(front, self.stage, public, preset, fleet_seed, node_ids, ledger)
+        return SmallLayer.program(front, self.stage, self._centre(preset), preset, fleet_seed, node_ids, ledger)
+
+    def _centre(self, preset: Preset) -> Tensor:
+        """Return mean feature codes of the public people's photos on a flawless chip, int32: a constant of the task."""
+        public = [photo for _, photos in sorted(self.public_samples().items()) for photo in photos]
+        unpaid = EnergyLedger(1)
+        flawless = FilterBank.program(preset, 0, ["flawless"], unpaid, DeviceModels.ideal(), self.layout)
+        codes = flawless.capture(public, unpaid, Phase.INFER)[0]
+        return rounded_mean(codes.sum(dim=0), len(codes)).to(torch.int32)
 
 
 #: The split of the demo.

@@ -65,7 +65,7 @@ class Fleet(_Table):
     nodes: int = Field(default=20, ge=1, le=1_000_000)
     """Nodes at the start."""
     task: str = MADE_UP
-    """`made-up`, or a task of the product: speakers, faces, faces-yale-b, fsdd."""
+    """`made-up`, or a task of the product: speakers, faces, faces-64, faces-yale-b, fsdd."""
     preset: str = Field(default="180nm-1t1r", json_schema_extra={"enum": list(PRESETS)})
     """Chip technology."""
     people: int = Field(default=12, ge=0, le=1_000_000)

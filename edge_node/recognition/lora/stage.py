@@ -18,6 +18,7 @@ from a chip again, and training repeats to the bit (docs/adr/0028). Values are o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from reram_fleet.v1.types_pb2 import NEURON_LAW_RECTIFIER, NEURON_LAW_TANH, LoraShape, NeuronLaw
@@ -123,25 +124,33 @@ class StageSamples:
         pre = exact.matmul(self.projected.flatten(1, 2), codes.mT, reach).view(self.drives.shape).add_(self.drives)
         answer, slope = LAWS[stage.law](pre)
         u = torch.empty(*self.drives.shape[:2], stage.width)
-        torch.sum(answer, dim=2, out=u[:, :, : stage.neurons])
-        torch.sum(self.projected, dim=2, out=u[:, :, stage.neurons :])
-        if stage.segments > 1:
-            u.div_(stage.segments)
-        return exact.to_grid_(u, READ_BITS, LARGEST_READ), slope
+        u[:, :, : stage.neurons] = self._mean(answer)
+        u[:, :, stage.neurons :] = self._mean_projected
+        return u, slope
+
+    @cached_property
+    def _mean_projected(self) -> Tensor:
+        return self._mean(self.projected.clone())
+
+    def _mean(self, parts: Tensor) -> Tensor:
+        """Return the mean over segments on the grid that rows read; the parts are used up."""
+        whole = parts.sum(dim=2).div_(self.stage.segments) if self.stage.segments > 1 else parts[:, :, 0]
+        return exact.to_grid_(whole, READ_BITS, LARGEST_READ)
 
     def back(self, behind: Tensor, slope: Tensor) -> Tensor:
-        """Return the gradient of B, float64 ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
+        """Return the gradient of B, ``[N, neurons, rank]``, of the gradient of h, ``[N, S, neurons]``."""
         at = behind[:, :, None] * slope
         if self.stage.segments > 1:
             at.div_(self.stage.segments)
         at = exact.to_grid_(at, BACK_BITS, LARGEST_BACK).flatten(1, 2)
         reach = exact.largest_sum(at, dim=1) * LARGEST_CODE * 2.0 ** (BACK_BITS + PROJECTED_BITS)
-        return exact.matmul(at.mT, self.projected.flatten(1, 2), reach).double()
+        return exact.matmul(at.mT, self.projected.flatten(1, 2), reach)
 
 
 def _rectifier(pre: Tensor) -> tuple[Tensor, Tensor]:
-    slope = (pre > 0).to(pre.dtype)
-    return pre.clamp_(min=0), slope
+    answer = pre.clamp_(min=0)
+    # Answers are multiples of this: 1 of all above 0.
+    return answer, (answer * 2.0 ** (PROJECTED_BITS + B_BITS)).clamp_(max=1)
 
 
 def _tanh(pre: Tensor) -> tuple[Tensor, Tensor]:

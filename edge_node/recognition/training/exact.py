@@ -92,7 +92,7 @@ def largest_sum(values: Tensor, dim: int) -> float:
         return 0.0
     # A float32 sum of n magnitudes errs by less than n 2^-24 of itself.
     slack = 1 + values.shape[dim] * 2.0**-23
-    return float(torch.linalg.vector_norm(values, ord=1, dim=dim).amax()) * slack
+    return float(values.abs().sum(dim=dim).amax()) * slack
 
 
 def sigmoid(logits: Tensor) -> Tensor:
@@ -165,19 +165,18 @@ class Adam:
         """Make one step in place, of what is `moving` if that is given; the gradient, float64, is used up."""
         g, spare = gradient.mul_(self._scale).round_().clamp_(-_GRADIENT_LIMIT, _GRADIENT_LIMIT), self._scratch
         self._first.sub_(torch.mul(self._first, 2.0**-_FIRST_DECAY, out=spare).round_()).add_(g)
-        self._second.sub_(torch.mul(self._second, 2.0**-_SECOND_DECAY, out=spare).round_()).add_(g.mul_(g))
-        root = _whole_root(self._second, spare).add_(1).mul_(2.0**_STEP_BITS)
-        step = torch.mul(self._first, next(self._sizes), out=g).div_(root).round_().mul_(self._unit)
-        values.sub_(step if moving is None else step.mul_(moving))
+        self._second.sub_(torch.mul(self._second, 2.0**-_SECOND_DECAY, out=spare).round_()).addcmul_(g, g)
+        root = _whole_root(self._second, spare, g)
+        # Powers of two and integers below 2^53: the quotient alone is rounded, in whatever order they are multiplied.
+        step = torch.mul(self._first, next(self._sizes) * 2.0**-_STEP_BITS, out=g).div_(root.add_(1)).round_()
+        values.sub_(step if moving is None else step.mul_(moving), alpha=self._unit)
         return values if self._largest == math.inf else values.clamp_(-self._largest, self._largest)
 
 
-def _whole_root(squares: Tensor, out: Tensor) -> Tensor:
-    """Return the integer part of the root of integers below 2^52: `torch.sqrt` is right to one."""
+def _whole_root(squares: Tensor, out: Tensor, spare: Tensor) -> Tensor:
+    """Return the integer part of the root of integers below 2^52: `torch.sqrt` is right to less than a half."""
     root = torch.sqrt(squares, out=out).round_()
-    root.sub_((root * root > squares).double())
-    next_one = root + 1
-    return root.add_((next_one.mul_(next_one) <= squares).double())
+    return root.sub_(torch.mul(root, root, out=spare).gt_(squares))
 
 
 @cache

@@ -121,8 +121,9 @@ def learnt_logits(reads: StageSamples, nobody: Tensor, factors: Factors) -> Tens
 def centred_reads(reads: StageSamples, nobody: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return u, ``[N, S, width]``, less what neurons answer to `nobody`, as `AskedSamples` has it; and slopes."""
     u, slope = reads.read(b)
-    u[:, :, : nobody.shape[2]] -= nobody
-    return u.clamp_(-LARGEST_READ, LARGEST_READ), slope
+    # What rows read of A x is within the limits already.
+    u[:, :, : nobody.shape[2]].sub_(nobody).clamp_(-LARGEST_READ, LARGEST_READ)
+    return u, slope
 
 
 def gathered(values: Tensor, rows: Tensor) -> Tensor:
@@ -177,11 +178,14 @@ class LabelledSamples:
 
 
 def led_back(reads: StageSamples, error: Tensor, u: Tensor, rows: Tensor, slope: Tensor) -> Factors:
-    """Return the gradient of the factors from that of logits, ``[N, S, K]`` at `ERROR_BITS`; the rest as of `read`."""
+    """Return the gradient of the factors from that of logits, ``[N, S, K]`` at `ERROR_BITS`; the rest as of `read`.
+
+    Factors are in the carrier that held the sums: add to them in float64.
+    """
     of_row = exact.largest_sum(error, dim=1) * LARGEST_READ * 2.0 ** (ERROR_BITS + READ_BITS)
-    for_rows = exact.matmul(error.mT, u, of_row).double()
+    for_rows = exact.matmul(error.mT, u, of_row)
     if not slope.shape[3]:
-        return Factors(torch.zeros(len(rows), 0, reads.stage.rank, dtype=torch.float64), for_rows)
+        return Factors(torch.zeros(len(rows), 0, reads.stage.rank), for_rows)
     of_sample = exact.largest_sum(error, dim=2) * LARGEST_ROW * 2.0 ** (ERROR_BITS + ROW_BITS)
     behind = exact.matmul(error, rows[:, :, : slope.shape[3]], of_sample)
     return Factors(reads.back(behind, slope), for_rows)
@@ -206,34 +210,43 @@ def _trained(recipe: Recipe, start: Factors, samples: LabelledSamples, trained: 
         found = samples.gradient(mover.now)
         if recipe.decay:
             # The pull is rounded before it is added: an addition of what is not exact could be fused, or not.
-            found.rows.add_(on_grid(pulled * mover.now.rows, GRADIENT_BITS))
+            found = Factors(found.b, on_grid(pulled * mover.now.rows, GRADIENT_BITS).add_(found.rows))
         mover.step(found)
     return mover.now
 
 
 class Mover:
-    """Adam on the factors of some nodes."""
+    """Adam on the factors of some nodes, side by side in one tensor."""
 
     def __init__(self, start: Factors, learning_rate: float, steps: int) -> None:
-        self.now = Factors(on_grid(start.b, SCALE_BITS), on_grid(start.rows, SCALE_BITS))
-        self._for_b, self._for_rows = (
-            exact.Adam(
-                values,
-                learning_rate,
-                steps,
-                falling=True,
-                gradient_bits=GRADIENT_BITS,
-                state_bits=SCALE_BITS,
-                largest=MAX_CODE * 2.0**-SCALE_BITS,
-            )
-            for values in (self.now.b, self.now.rows)
+        self._values = on_grid(_flat(start.b, start.rows), SCALE_BITS)
+        self._gradient = torch.empty_like(self._values)
+        self.now, self._slots = (
+            Factors(part[:, : start.b[0].numel()].view_as(start.b), part[:, start.b[0].numel() :].view_as(start.rows))
+            for part in (self._values, self._gradient)
+        )
+        self._adam = exact.Adam(
+            self._values,
+            learning_rate,
+            steps,
+            falling=True,
+            gradient_bits=GRADIENT_BITS,
+            state_bits=SCALE_BITS,
+            largest=MAX_CODE * 2.0**-SCALE_BITS,
         )
 
     def step(self, gradient: Factors, nodes: Tensor | None = None, rows: Tensor | None = None) -> None:
         """Move B, and rows: of some nodes, bool [N], and some rows, bool [N, K], if they are given."""
-        if gradient.b.numel():
-            self._for_b.update_(self.now.b, gradient.b, None if nodes is None else nodes[:, None, None])
-        self._for_rows.update_(self.now.rows, gradient.rows, None if rows is None else rows[:, :, None])
+        self._slots.b.copy_(gradient.b)
+        self._slots.rows.copy_(gradient.rows)
+        moving = None
+        if nodes is not None and rows is not None:
+            moving = _flat(nodes[:, None, None].expand_as(gradient.b), rows[:, :, None].expand_as(gradient.rows))
+        self._adam.update_(self._values, self._gradient, moving)
+
+
+def _flat(b: Tensor, rows: Tensor) -> Tensor:
+    return torch.cat([b.flatten(1), rows.flatten(1)], dim=1)
 
 
 def chunks(nodes: int) -> Iterator[slice]:

@@ -76,7 +76,10 @@ def _repaired(
             on_grid(ANCHOR * (now - then), GRADIENT_BITS)
             for now, then in ((mover.now.b, came.b), (mover.now.rows, came.rows))
         ]
-        gradient = Factors(keep.b + down.b + anchor[0], keep.rows + down.rows + anchor[1])
+        gradient = Factors(
+            anchor[0].add_(keep.b).add_(down.b),
+            anchor[1].add_(keep.rows).add_(down.rows),
+        )
         mover.step(gradient, mask.any(dim=1), mask)
     return Factors(
         torch.where(anybody[:, None, None], mover.now.b, start.b),

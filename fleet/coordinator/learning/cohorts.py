@@ -13,7 +13,7 @@ from collections.abc import Collection
 from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.crypto.digests import lora_digest
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.wire.shared_lora import joined, rows_of, without
+from reram_fleet.wire.shared_lora import in_shape, joined, rows_of, without
 
 from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.learning.lora_state import JobQueue
@@ -42,14 +42,14 @@ class Cohorts(Part):
     def rows_of(self, shard: int) -> types.SharedLora:
         """Return the rows of a shard in the newest revision; none while it is being replayed."""
         content = self._revisions.latest_content()
-        lora = content.shared_lora
+        lora, shape = content.shared_lora, self._revisions.shape()
         there = {row.subject_tag for row in lora.rows if self.shard_in(row.subject_tag) == shard}
-        return joined(self._revisions.shape(), [rows_of(lora, there)])
+        return joined(shape, [in_shape(rows_of(lora, there), shape)])
 
     def install(self, shard: int, lora: types.SharedLora) -> int | None:
         """Build the revision in which a shard has these rows; those of the other shards stay as they are."""
         content = self._revisions.latest_content()
-        there = content.shared_lora if content.shared_lora.shape == lora.shape else types.SharedLora()
+        there = in_shape(content.shared_lora, lora.shape)
         mine = {row.subject_tag for row in there.rows if self.shard_in(row.subject_tag) == shard}
         return self._revisions.build(joined(lora.shape, [without(there, mine), lora]))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.wire.lora_states import StateArrays
-from reram_fleet.wire.shared_lora import joined, shape_defect
+from reram_fleet.wire.shared_lora import in_shape, joined, shape_defect
 
 from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.work import Part
@@ -25,8 +25,7 @@ def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.Shar
     Without neurons there is no branch; with them there is one at least. Who has no row yet reads the first.
     """
     start = StateArrays.empty(tags, shape)
-    # What an earlier version of the fleet learnt in another form is no start.
-    lora = known if known is not None and known.shape == shape else types.SharedLora()
+    lora = in_shape(known or types.SharedLora(), shape)
     rows = {row.subject_tag: row for row in lora.rows}
     for index, tag in enumerate(tags):
         if tag in rows:

@@ -13,6 +13,8 @@ ALPHA = 16.0
 #: Fraction bits of codes, which are int16 everywhere: on the way, in SRAM, in revisions. What is learnt is within +-2.
 SCALE_BITS = 14
 MAX_CODE = 2**15 - 1
+#: Of codes at another scale, as earlier versions have them.
+_EARLIER_MAX_CODE = 2**31 - 1
 
 
 def lora_shape(features: int, a_seed: int, stage: LoraStage | None = None) -> LoraShape:
@@ -55,9 +57,29 @@ def shape_defect(lora: SharedLora) -> str:
     if read != set(range(len(lora.branches))) or (not shape.neurons and any(row.branch for row in lora.rows)):
         return f"rows read branches {sorted(read)} of {len(lora.branches)}: each is read, and no other"
     codes = [*(row.codes for row in lora.rows), *(branch.codes for branch in lora.branches)]
-    if any(abs(code) > MAX_CODE for part in codes for code in part):
-        return f"a code is beyond {MAX_CODE}"
+    most = MAX_CODE if shape.scale_bits == SCALE_BITS else _EARLIER_MAX_CODE
+    if any(abs(code) > most for part in codes for code in part):
+        return f"a code is beyond {most}"
     return ""
+
+
+def in_shape(lora: SharedLora, shape: LoraShape) -> SharedLora:
+    """Return a LoRA in today's shape: what an earlier version has learnt at another scale, rounded and limited.
+
+    Without rows if it differs in more than its scale.
+    """
+    if lora.shape == shape:
+        return lora
+    at_scale = LoraShape()
+    at_scale.CopyFrom(lora.shape)
+    at_scale.scale_bits = shape.scale_bits
+    found, factor = SharedLora(shape=shape), 2.0 ** (shape.scale_bits - lora.shape.scale_bits)
+    if at_scale != shape or shape.neurons:
+        return found
+    for row in lora.rows:
+        codes = (max(-MAX_CODE, min(MAX_CODE, round(code * factor))) for code in row.codes)
+        found.rows.add(subject_tag=row.subject_tag, codes=codes)
+    return found
 
 
 def joined(shape: LoraShape, parts: Iterable[SharedLora]) -> SharedLora:

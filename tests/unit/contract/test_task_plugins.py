@@ -43,7 +43,7 @@ def test_a_task_of_another_distribution_is_one_like_ours(install):
     code = "from reram_fleet.code_ranges import CodeRange\nTASK, CODES = object(), CodeRange(3, 5)\n"
     install("gaits", code, tasks="gaits = plugin_gaits:TASK", ranges="gaits = plugin_gaits:CODES")
 
-    assert task_names() == (*OURS[:3], "gaits", *OURS[3:])
+    assert task_names() == (*OURS[:4], "gaits", *OURS[4:])
     assert code_range("gaits") == CodeRange(3, 5)
     assert type(load_task("gaits")) is object
 

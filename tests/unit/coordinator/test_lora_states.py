@@ -55,6 +55,7 @@ def test_job_beside_a_stage_starts_from_its_branch():
 
 def test_what_was_learnt_in_another_form_is_no_start():
     assert not initial_state([ANN], lora_shape(features=64, a_seed=8), lora_of(a=3)).rows.any()
+    assert not initial_state([ANN], STAGED, lora_of(a=3)).rows.any()
 
 
 @pytest.mark.parametrize("lora", [lora_of(a=12_345, b=-7), staged_of([1, 2], a=(1, 0), b=(2, 1), c=(3, 0))])

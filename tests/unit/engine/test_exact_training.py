@@ -207,9 +207,8 @@ def test_the_whole_root_is_that_of_integer_arithmetic():
     near = [k * k + d for k in (1, 2, 3, 4095, 2**20 + 7, 2**25 - 1, 67_108_863) for d in (-1, 0, 1)]
     squares = near + (keyed_uint16(1, "exact.root", count=4000).long() ** 3).tolist()
 
-    roots = exact._whole_root(
-        torch.tensor(squares, dtype=torch.float64), torch.empty(len(squares), dtype=torch.float64)
-    )
+    spare = [torch.empty(len(squares), dtype=torch.float64) for _ in range(2)]
+    roots = exact._whole_root(torch.tensor(squares, dtype=torch.float64), *spare)
 
     assert roots.tolist() == [math.isqrt(square) for square in squares]
 

@@ -11,24 +11,10 @@ from tests.bench.workloads.face_baselines import BASELINES, PixelSplit, nearest_
 from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.faces import OpenSetRates
 from tests.bench.workloads.head_answers import HeadAnswer
+from tests.made_up_photos import made_up_photos
 
 NODES = 3
 SEED = 9
-
-
-def made_up_photos(seed=1):
-    """Forty random pictures of ten shots each: shifted, with noise of their own."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[0:72, 0:72] / 64
-    photos = np.empty((40, 10, 64, 64), np.float32)
-    for person in photos:
-        waves, phases = generator.uniform(-6, 6, (8, 2)), generator.uniform(0, 6, 8)
-        picture = sum(np.cos(2 * np.pi * (a * x + b * y) + p) for (a, b), p in zip(waves, phases, strict=True))
-        for shot in person:
-            top, left = generator.integers(0, 4, 2)
-            cut = picture[top : top + 64, left : left + 64] + generator.normal(0, 0.5, (64, 64))
-            shot[:] = (cut - cut.min()) / np.ptp(cut)
-    return photos
 
 
 @pytest.fixture(scope="module")
