@@ -10,9 +10,9 @@ from tests.bench import (
     learning_continual,
     learning_faces,
     learning_images,
+    learning_metrics,
     learning_open_set,
     learning_paper,
-    learning_repair,
     learning_speakers,
 )
 from tests.bench.figure import Figure
@@ -24,7 +24,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
     "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
-    "approximate repair": learning_repair.repair_figures,
+    "judged metrics": learning_metrics.metrics_figures,
     "continual learning": learning_continual.continual_figures,
     "batch of nodes": learning_batch.batch_figures,
     "images": learning_images.images_figures,

@@ -94,12 +94,8 @@ class ModelScores:
     #: Means over the forgotten training samples.
     forget_loss: float
     forget_entropy: float
-    #: Held-out samples that what rows read gives away once one photo of the person is known.
-    probe: Rate | None = None
-    #: Forgotten training samples that are named as theirs once whatever hides them in answers is taken away.
-    stripped: Rate | None = None
-    #: Rounds of training until the person is known as well as before; None if they were not run.
-    relearn_rounds: int | None = None
+    #: Nodes that hold an adapter, a row or a column of the person's, whatever they answer: a mask can be taken off.
+    held: Rate
     #: As `recognised_train`, after further rounds without the person; None if they were not run.
     resurfaced: Rate | None = None
 
@@ -115,9 +111,8 @@ class RepairPair:
     original: ModelScores
     repaired: ModelScores
     retrained: ModelScores
-    #: Jensen-Shannon divergence between repaired and retrained on the person's samples, and on others' held-out.
+    #: Jensen-Shannon divergence between repaired and retrained on the person's samples.
     js_forgotten: float
-    js_retained: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +25,6 @@ from edge_node.recognition.training.logistic import GAIN
 from fleet.lab.verification.evidence import ModelScores
 from fleet.lab.verification.intervals import Rate
 from hwmodel import Phase
-
-#: Ridge of the one-photo probe, in mean squared lengths of a feature vector.
-PROBE_RIDGE = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +80,9 @@ class Answers:
 
     def split(self, sizes: Sequence[int]) -> list[Answers]:
         """Return the answers to the first so many samples, the next, and so on."""
-        return [Answers(*parts) for parts in zip(*(part.split(list(sizes), dim=1) for part in self._parts), strict=True)]
+        return [
+            Answers(*parts) for parts in zip(*(part.split(list(sizes), dim=1) for part in self._parts), strict=True)
+        ]
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,9 +198,7 @@ def js_divergence(one: Answers, other: Answers) -> float:
     `EngineError` if they did not answer about the same.
     """
     if one.margins.shape != other.margins.shape:
-        raise EngineError(
-            f"answers to compare have shapes {list(one.margins.shape)} and {list(other.margins.shape)}"
-        )
+        raise EngineError(f"answers to compare have shapes {list(one.margins.shape)} and {list(other.margins.shape)}")
     p, q = one.log_shares.exp(), other.log_shares.exp()
     middle = (p + q) / 2
     both = [torch.special.xlogy(d, d / middle).nan_to_num(nan=0.0).sum(dim=2) for d in (p, q)]
@@ -279,39 +275,8 @@ def _spread(values: Tensor, size: int) -> Tensor:
     return ordered[torch.linspace(0, len(ordered) - 1, size).round().long()]
 
 
-def one_photo_probe(one: Tensor, kept: Tensor, kept_labels: Tensor, held_out: Tensor) -> Rate:
-    """Return how many held-out samples of a person features give away once *one* sample of them is known.
-
-    A linear probe (ridge) on the features, with one sample of the person among everybody else's. Features that were
-    never taught the person give them away too if they are good, so only the difference to the reference counts.
-    Features are float: of the one sample [N, 1, H], of retained people's [N, B, H], whose they are int64 [B], and of
-    the person's other samples [N, C, H].
-    """
-    people, columns = torch.unique(kept_labels, return_inverse=True)
-    x = torch.cat([kept, one], dim=1).double()
-    y = torch.zeros(x.shape[1], len(people) + 1, dtype=torch.float64)
-    y[torch.arange(len(columns)), columns] = 1.0
-    y[-1, -1] = 1.0
-    gram = x @ x.mT
-    ridge = PROBE_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-    dual = torch.linalg.solve(gram + ridge * torch.eye(x.shape[1], dtype=torch.float64), y.expand(len(x), -1, -1))
-    best = (held_out.double() @ x.mT @ dual).argmax(dim=2)
-    return Rate.of(best == len(people))
-
-
-def relearn_steps(accuracy_after: Callable[[int], float], target: float, cap: int) -> int:
-    """Return after how many steps of training on the person again their accuracy reaches a target, `cap` at most.
-
-    `accuracy_after` is asked for the accuracy on the forgotten training samples after step 1, 2 ..., in that order.
-    """
-    for step in range(1, cap + 1):
-        if accuracy_after(step) >= target:
-            return step
-    return cap
-
-
-def model_scores(outputs: ModelOutputs, **more: Any) -> ModelScores:
-    """Return the scores of a model; `more` are those of which outputs say nothing."""
+def model_scores(outputs: ModelOutputs, held: Rate, resurfaced: Rate | None = None) -> ModelScores:
+    """Return the scores of a model, of which so many nodes hold something of the person's."""
     gone = outputs.forget_train
     return ModelScores(
         recognised_train=gone.named(outputs.person),
@@ -323,5 +288,6 @@ def model_scores(outputs: ModelOutputs, **more: Any) -> ModelScores:
         called_non_member=confidence_svc(gone, outputs.retain_train, outputs.retain_test),
         forget_loss=float(gone.losses.mean()),
         forget_entropy=entropy(gone),
-        **more,
+        held=held,
+        resurfaced=resurfaced,
     )

@@ -1,16 +1,16 @@
 """Fleet that is verified: the product's nodes, coordinator and rounds in memory, with people of one's choice.
 
-Another fleet of the same seed has the same chips, fleet id and tags: one in which somebody was never enrolled differs in
-nothing else.
+Another fleet of the same seed has the same chips, fleet id and tags: one in which somebody was never enrolled differs
+in nothing else.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import torch
 from reram_fleet.crypto.digests import lora_digest, subject_digest
@@ -29,10 +29,10 @@ from fleet.lab.verification.metrics import Answers
 from fleet.sim import checkpoint
 from fleet.sim.defaults import CHUNK
 from fleet.sim.fleet import SimulatedFleet
+from fleet.sim.jobs import quiet
 from fleet.sim.people import Person
 from fleet.sim.scenario import Chip, Fleet, Learning, Scenario
 from fleet.sim.task_people import TaskPeople
-from fleet.store.rows import CampaignRow
 from hwmodel import Phase, keyed_seed
 
 NODES, NODES_PER_PERSON = 3, 2
@@ -49,9 +49,7 @@ class VerifiedFleet:
         Whoever is, or was, enrolled, by number.
     """
 
-    def __init__(
-        self, task: RecognitionTask, seed: int, folder: Path, *, head: bool
-    ) -> None:
+    def __init__(self, task: RecognitionTask, seed: int, folder: Path, *, head: bool) -> None:
         scenario = Scenario(
             name="verification",
             title="A forget",
@@ -101,12 +99,10 @@ class VerifiedFleet:
         if len(rows) == before:
             raise FleetError(f"nothing was learnt: {self._fleet.recorder.tables['events'][-1:]}")
 
-    def forget(self, *numbers: int) -> CampaignRow:
+    def forget(self, *numbers: int) -> None:
         """Forget people, to the end: with repair or replay, erasing and receipts."""
-        campaign = self._fleet.forget(*(self.people[number] for number in numbers))
-        assert campaign is not None
+        self._fleet.forget(*(self.people[number] for number in numbers))
         self._settle()
-        return campaign
 
     def backup(self) -> Callable[[], None]:
         """Back the first node up; returns what brings the backup back, with all that it knew."""
@@ -122,7 +118,8 @@ class VerifiedFleet:
     def _settle(self) -> None:
         """Let time pass until nothing is left to do, and every node runs the newest revision."""
         for _ in range(_LOOKS):
-            self._fleet.run(_LOOK_S)
+            with quiet(logging.getLogger("fleet.coordinator")):
+                self._fleet.run(_LOOK_S)
             if self._plane.read(self._is_settled):
                 return
         raise FleetError(f"the fleet has not come to rest: {self._fleet.recorder.tables['events'][-3:]}")
@@ -144,15 +141,6 @@ class VerifiedFleet:
         assert isinstance(engine, Engine)
         return engine
 
-    def read(self, work: Callable[[UnitOfWork], Any]) -> Any:
-        """Read of the coordinator."""
-        return self._plane.read(work)
-
-    def verdicts(self, campaign: CampaignRow) -> dict[str, str]:
-        """Return the fleet's own verdict on a forget by kind of adapter, with what it rests on."""
-        found = self.read(lambda unit: unit.views.verdicts_of(unit.tx.forgets.get(campaign.campaign_id)))
-        return {verdict.adapter_kind: verdict.basis for verdict in found}
-
     def meter(self) -> Callable[[], dict[Phase, float]]:
         """Begin to count what nodes spend; returns what tells the joules since."""
         ledger = self.engine.ledger
@@ -165,7 +153,10 @@ class VerifiedFleet:
         return spent
 
     def subject_digests(self) -> list[str]:
-        """Return the digest of each person's adapter in each node's SRAM; planted canaries are drawn anew, and left out."""
+        """Return the digest of each person's adapter in each node's SRAM.
+
+        Without the canaries that the coordinator plants: every fleet draws others.
+        """
         mine = {person.tag for person in self.people.values()}
         return [
             subject_digest(adapter).hex()
@@ -182,13 +173,25 @@ class VerifiedFleet:
         """Return the digest of the LoRA in each node's SRAM."""
         return [lora_digest(self.engine.active_lora(node) or SharedLora()).hex() for node in range(NODES)]
 
+    def held(self, number: int) -> Rate:
+        """Return on how many nodes there is an adapter, a row or a column of a person in SRAM."""
+        if number not in self.people:
+            return Rate(0, NODES)
+        tag, engine = self.people[number].tag, self.engine
+        hits = 0
+        for node in range(NODES):
+            lora, head = engine.active_lora(node), engine.active_head(node)
+            rows = [row.subject_tag for row in lora.rows] if lora else []
+            hits += tag in (*engine.active_tags(node), *rows, *(head.subject_tags if head else ()))
+        return Rate(hits, NODES)
+
     def shard_digests(self, shards: Sequence[int]) -> list[str]:
         """Return the digests of some shards' rows and branches, as the coordinator has them."""
-        return [lora_digest(self.read(partial(_rows_of, shard))).hex() for shard in shards]
+        return [lora_digest(self._plane.read(partial(_rows_of, shard))).hex() for shard in shards]
 
     def shard_of(self, number: int) -> int:
         """Return the shard that a person is in, or would be."""
-        shard: int = self.read(lambda unit: unit.cohorts.shard_in(self.people[number].tag))
+        shard: int = self._plane.read(lambda unit: unit.cohorts.shard_in(self.people[number].tag))
         return shard
 
     def capture(self, number: int) -> tuple[Tensor, Tensor]:
@@ -209,7 +212,9 @@ class VerifiedFleet:
             AdapterKind.COHORT: found.best_tag_without_head,
         }
         tag = self.people[number].tag
-        return {kind: Rate.of(torch.tensor([[best == tag for best in row] for row in tags])) for kind, tags in by.items()}
+        return {
+            kind: Rate.of(torch.tensor([[best == tag for best in row] for row in tags])) for kind, tags in by.items()
+        }
 
 
 def _rows_of(shard: int, unit: UnitOfWork) -> SharedLora:

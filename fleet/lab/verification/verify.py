@@ -188,7 +188,7 @@ class _Verification:
         # One node is put back to when it knew them; training goes on without.
         restore()
         for each in (fleet, never):
-            each.learn(MORE_ROUNDS)
+            each.learn(MORE_ROUNDS, self._shards)
         later = DigestPair(_digest(fleet.lora_digests()), _digest(never.lora_digests()))
         return tuple(
             ExactEvidence(
@@ -226,7 +226,6 @@ class _Verification:
                     scores,
                     expected,
                     js_divergence(answers.forget_train, reference.forget_train),
-                    js_divergence(answers.retain_test, reference.retain_test),
                 )
             )
             repaired.close()
@@ -245,11 +244,11 @@ class _Verification:
     ) -> tuple[ModelOutputs, ModelScores]:
         """Measure a fleet, and what `more` rounds make of it."""
         outputs = ModelOutputs.of(lambda codes: fleet.answers(codes, self._people), samples)
-        resurfaced = None
+        held, resurfaced = fleet.held(samples.person), None
         if more:
             fleet.learn(MORE_ROUNDS)
             resurfaced = fleet.answers(samples.forget_train, self._people).named(samples.person)
-        return outputs, model_scores(outputs, resurfaced=resurfaced)
+        return outputs, model_scores(outputs, held, resurfaced)
 
 
 def _error_rate(answers: Answers, samples: Sequence[int]) -> float:

@@ -101,9 +101,7 @@ class LoraLives:
         rows[self.names.index(name)] = 0
         return replace(life, gone=name, state=replace(life.state, rows=rows))
 
-    def rounds(
-        self, lives: Sequence[Life], count: int, kind: LearningKind = LEARNING_KIND_TRAIN_LORA
-    ) -> list[Life]:
+    def rounds(self, lives: Sequence[Life], count: int, kind: LearningKind = LEARNING_KIND_TRAIN_LORA) -> list[Life]:
         """Return lives after some rounds, all in one batch; repairs have the forgotten person's samples to forget."""
         for _ in range(count):
             requests = [self._requests(life, kind) for life in lives]
@@ -166,5 +164,3 @@ def _averaged(before: StateArrays, results: Sequence[RoundResult]) -> StateArray
 
     average = ArrayRecord({name: Array(mean(name)) for name in sent[0][0]})
     return StateCodec("", b"", before).averaged(before, average, total, len(sent))
-
-
