@@ -65,6 +65,30 @@ class Learnt:
 
 
 @dataclass(frozen=True)
+class ChipRates:
+    """Shares (0..1) of the enrolled people's test samples that are named rightly, over all nodes of a simulated fleet.
+
+    Attributes
+    ----------
+    neurons
+        By what the chip's neurons answer, which is all that a chip without a LoRA has; None of a task without a stage.
+    closed_form
+        By subject adapters: on a small chip, of A x too.
+    lora
+        With the LoRA that the nodes trained together.
+    pulses_per_cell
+        Of write-verify, when the chips were programmed.
+    """
+
+    task: str
+    cells: str
+    neurons: float | None
+    closed_form: float
+    lora: float
+    pulses_per_cell: float
+
+
+@dataclass(frozen=True)
 class Evidence(Generic[M]):
     """All that the demo saw, by node id where it is per node."""
 
@@ -95,3 +119,5 @@ class Evidence(Generic[M]):
     #: Forget generation that each `/metrics` told before and after.
     metrics_moved: Mapping[str, tuple[float, float]]
     step_seconds: Mapping[str, float]
+    #: The same people on chips that are worn or too small, simulated.
+    chips: tuple[ChipRates, ...] = ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from reram_fleet.v1.engine_pb2 import Answer
 from reram_fleet.v1.types_pb2 import Receipt
@@ -14,7 +14,7 @@ from fleet.domain.learning import LoraKind
 from fleet.errors import InvalidInputError
 from fleet.lab.demo import learning
 from fleet.lab.demo.claims import Claim, per_node
-from fleet.lab.demo.evidence import Evidence, ProbeAnswer
+from fleet.lab.demo.evidence import ChipRates, Evidence, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople
 from fleet.lab.demo.report import change, titled_table
 from fleet.lab.demo.task import DemoTask, Moment, Subjects
@@ -26,6 +26,8 @@ LEAST_RETAIN_ACCURACY = 0.95
 ACCEPTANCE_MARGIN = 0.05
 #: ... unless so few samples cannot tell: one of a person's five photos is 20 points. One-sided exact test.
 ACCEPTANCE_CHANCE = 0.01
+#: What a LoRA may cost on chips that are large enough without it.
+CHIP_MARGIN = 0.01
 #: Samples per person in each question to the restarted node: few, to ask often.
 _PROBE_SAMPLES = 2
 
@@ -152,22 +154,40 @@ def _welcomed(evidence: Evidence[Quality]) -> Claim:
     )
 
 
+def _small_chips(evidence: Evidence[Quality]) -> Claim:
+    rates = evidence.chips
+    return Claim(
+        f"on small chips a LoRA names more than the neurons alone, on large ones it loses at most {CHIP_MARGIN:.2f}",
+        bool(rates)
+        and all(
+            rate.lora >= rate.closed_form - CHIP_MARGIN if rate.neurons is None else rate.lora > rate.neurons
+            for rate in rates
+        ),
+        "; ".join(
+            f"{rate.task}, cells {rate.cells}: "
+            f"{rate.closed_form if rate.neurons is None else rate.neurons:.3f} -> {rate.lora:.3f}"
+            for rate in rates
+        )
+        or "not measured",
+    )
+
+
 class Recognition(DemoTask[Quality]):
     """Nodes that recognise people, and train a LoRA together."""
 
     nouns = "people"
     learns = True
 
-    def __init__(self, people: DemoPeople, lora: LoraKind = LoraKind.COHORT) -> None:
+    def __init__(self, people: DemoPeople, lora: LoraKind = LoraKind.COHORT, name: str = "speakers") -> None:
         if not people.strangers:
             raise InvalidInputError(
                 "the split of this task has no strangers, whom the demo compares the forgotten with: "
                 "take another, such as speakers or faces"
             )
         self.people = people.enrolled
-        self._strangers = people.strangers
+        self._strangers, self._name = people.strangers, name
         self.newcomer = people.strangers[0]
-        self.claims = (*learning.claims(lora), _silent, _retain, _forgotten, _stranger, _welcomed)
+        self.claims = (*learning.claims(lora), _silent, _retain, _forgotten, _stranger, _welcomed, _small_chips)
 
     def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Quality:
         """Return how a node treats everybody's test samples."""
@@ -218,6 +238,17 @@ class Recognition(DemoTask[Quality]):
             named=sum(bool(a.best_tag or a.best_tag_subject_only or a.best_tag_without_head) for a in response.answers),
             named_forgotten=_named(response.answers, [str(subjects.tag)]),
         )
+
+    def on_other_chips(self, say: Callable[[str], None]) -> tuple[ChipRates, ...]:
+        """Return how the same people fare on worn chips, and on the smallest ones that the task has a twin on."""
+        # Imported here: it brings torch, which a process that only asks does not need.
+        from fleet.lab.demo.chips import chip_rates
+
+        return chip_rates(self._name, say)
+
+    def fields(self, evidence: Evidence[Quality]) -> Document:
+        """Return how the same people fare on other chips."""
+        return {"chips": [asdict(rate) for rate in evidence.chips]}
 
     def node_fields(self, evidence: Evidence[Quality], node_id: str, receipt: Receipt | None) -> Document:
         """Return accuracies and acceptance, before and after, and with the newcomer."""
@@ -286,7 +317,25 @@ class Recognition(DemoTask[Quality]):
             kinds = (node["subject_adapters_only"], node["without_head"], node)
             pairs = [change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds]
             parts.add_row(node["node_id"], *pairs)
-        return recognition, parts
+        chips = titled_table(
+            "The same people on worn chips (5 uS, 1 % stuck) and on small ones: named rightly, mean of three fleets",
+            "task",
+            "cells",
+            "neurons alone",
+            "closed form",
+            "with the LoRA",
+            "pulses a cell",
+        )
+        for rate in document["chips"]:
+            chips.add_row(
+                rate["task"],
+                rate["cells"],
+                "-" if rate["neurons"] is None else f"{rate['neurons']:.3f}",
+                f"{rate['closed_form']:.3f}",
+                f"{rate['lora']:.3f}",
+                f"{rate['pulses_per_cell']:.1f}",
+            )
+        return recognition, parts, chips
 
 
 def _named(answers: Iterable[Answer], tags: Collection[str]) -> int:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,8 @@ def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
     task = _load_task(settings.task, settings.lora, reporter)
     with _demo_fleet(settings, reporter, task.learns) as fleet:
         evidence = _run(fleet, task, settings, reporter)
+    with reporter.step("chips", "Simulating the same people on worn and on small chips"):
+        evidence = replace(evidence, chips=task.on_other_chips(reporter.detail))
     claims = check(evidence, task.claims)
     return DemoResult(task, claims, report(evidence, claims, task))
 
@@ -105,7 +107,7 @@ def _load_task(name: str, lora: LoraKind, reporter: ProgressReporter) -> DemoTas
 
         task = Generation(people, found)
     else:
-        task = Recognition(people, lora)
+        task = Recognition(people, lora, name)
 
     def tenths(done: int, steps: int) -> None:
         if done * 10 // steps != (done - 1) * 10 // steps:

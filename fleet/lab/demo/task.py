@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fleet.documents import Document
 from fleet.lab.demo.claims import Claim
-from fleet.lab.demo.evidence import Evidence, M, ProbeAnswer
+from fleet.lab.demo.evidence import ChipRates, Evidence, M, ProbeAnswer
 from fleet.lab.demo.people import DemoPerson
 from fleet.local.engine_client import EngineClient
 
@@ -78,6 +78,10 @@ class DemoTask(ABC, Generic[M]):
     @abstractmethod
     def tables(self, document: Document) -> Iterable[Table]:
         """Return the first closing tables, from the report."""
+
+    def on_other_chips(self, say: Callable[[str], None]) -> tuple[ChipRates, ...]:
+        """Return how the same people fare on worn and on small chips; nothing if that is no question."""
+        return ()
 
     def save_pictures(self, path: Path) -> bool:
         """Save pictures of what was seen; False if there are none (faces are nobody's pictures)."""

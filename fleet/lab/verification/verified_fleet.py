@@ -49,7 +49,15 @@ class VerifiedFleet:
         Whoever is, or was, enrolled, by number.
     """
 
-    def __init__(self, task: RecognitionTask, seed: int, folder: Path, *, head: bool) -> None:
+    def __init__(
+        self,
+        task: RecognitionTask,
+        seed: int,
+        folder: Path,
+        *,
+        head: bool,
+        chip: Chip = Chip(),  # noqa: B008
+    ) -> None:
         scenario = Scenario(
             name="verification",
             title="A forget",
@@ -58,7 +66,7 @@ class VerifiedFleet:
                 nodes=NODES, task=task.name, people=0, nodes_per_person=NODES_PER_PERSON, samples=1000, head=head
             ),
         )
-        subjects = TaskPeople(task, scenario.fleet, Chip(), seed, lambda text: None, CHUNK, _new, None)
+        subjects = TaskPeople(task, scenario.fleet, chip, seed, lambda text: None, CHUNK, _new, None)
         own = Path(mkdtemp(dir=folder))
         self._fleet = SimulatedFleet(scenario, seed, own, CHUNK, lambda text: None, subjects=subjects)
         self._seed, self._plane = seed, self._fleet.plane

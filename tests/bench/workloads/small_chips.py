@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,10 +27,9 @@ from reram_fleet.wire.shared_lora import lora_shape
 from torch import Tensor
 
 from edge_node.recognition.engine import Engine, RoundRequest, RoundResult
-from edge_node.recognition.lora.stage import DRIVE_BITS, LAWS, Stage
-from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.tasks import RecognitionTask, SeededTask, StagedTask, load_task
 from fleet.coordinator.learning.lora_state import initial_state, installable
+from fleet.lab.fleets.neurons import answers, ask_neurons, drives
 from fleet.lab.verification.metrics import auc
 from fleet.learning.state_codec import StateCodec, record_of
 from hwmodel import keyed_uint16, load_preset
@@ -121,38 +121,15 @@ class _Fleet:
         right = [[best == who for best, who in zip(row, self.truth, strict=True)] for row in known.best_tag]
         return Rates(float(np.mean(right)), auc(known.score, strange.score), float(strange.accepted.double().mean()))
 
-    def of_neurons(self, part: Callable[[Tensor], Tensor]) -> Rates:
+    def of_neurons(self, part: Callable[[LoraStage, Tensor], Tensor]) -> Rates:
         """Ask every node with a part of the codes that has to do with neurons alone."""
-        right, known, strange, accepted = [], [], [], []
-        tags = sorted(self.taught)
-        sums = torch.stack([part(torch.cat(list(self.taught[tag].values()))).sum(dim=0) for tag in tags])
-        for node in self.nodes:
-            public, person = self.engine.public_codes(node)
-            fitted = ScoreCalibration.fit(part(public)[None], person)
-            chip, centre = fitted.whitening.chip(0), fitted.centre[0].long()
-            counts = torch.tensor([sum(map(len, self.taught[tag].values())) for tag in tags])
-            means = chip.of(sums - counts[:, None] * centre)
-            own, others = (
-                chip.cosine(chip.of(part(codes[node]) - centre), means).max(dim=1)
-                for codes in (self.asked, self.strange)
-            )
-            right += [tags[k] == who for k, who in zip(own.indices.tolist(), self.truth, strict=True)]
-            known.append(own.values)
-            strange.append(others.values)
-            accepted.append((others.values >= fitted.accept_threshold[0]).double().mean())
-        return Rates(float(np.mean(right)), auc(torch.cat(known), torch.cat(strange)), float(np.mean(accepted)))
-
-    def drives(self, codes: Tensor) -> Tensor:
-        """Return what drove the neurons in each segment, at `DRIVE_BITS`, int64 ``[S, segments neurons]``."""
-        return _codes(self._drives(codes))
-
-    def answers(self, codes: Tensor) -> Tensor:
-        """Return what neurons answer to that."""
-        return _codes(LAWS[self.stage.law](self._drives(codes).clone())[0])
-
-    def _drives(self, codes: Tensor) -> Tensor:
-        stage = self.stage
-        return Stage(stage.rank, stage.neurons, stage.segments, stage.law).samples(codes).drives
+        taught = {tag: torch.cat(list(codes.values())) for tag, codes in sorted(self.taught.items())}
+        known, strange = (
+            ask_neurons(self.engine, partial(part, self.stage), taught, codes) for codes in (self.asked, self.strange)
+        )
+        right = known.best == torch.tensor([list(taught).index(who) for who in self.truth])
+        accepted = strange.accepted.double().mean()
+        return Rates(float(right.double().mean()), auc(known.score, strange.score), float(accepted))
 
     def trained(self, samples: Mapping[int, Mapping[str, Tensor]]) -> Rates:
         """Train on some nodes by rounds, install on all, and ask; what was installed is taken away again."""
@@ -184,16 +161,12 @@ def run(name: str, seed: int) -> SmallChipsRun:
             by_node[node][tag] = mine
     pooled = {tag: torch.cat(list(codes.values())) for tag, codes in fleet.taught.items()}
     return SmallChipsRun(
-        fleet.of_neurons(fleet.answers),
-        fleet.of_neurons(fleet.drives),
+        fleet.of_neurons(answers),
+        fleet.of_neurons(drives),
         fleet.rates(),
         fleet.trained(by_node),
         fleet.trained({0: pooled}),
     )
-
-
-def _codes(values: Tensor) -> Tensor:
-    return (values.flatten(1).double() * 2.0**DRIVE_BITS).round().long()
 
 
 def _ticket(number: int, tags: Sequence[str], shape: LoraShape) -> JobTicket:

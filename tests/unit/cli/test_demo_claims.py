@@ -17,7 +17,7 @@ from rich.console import Console
 from fleet.domain.learning import LoraKind
 from fleet.lab.demo import claims
 from fleet.lab.demo.claims import Claim
-from fleet.lab.demo.evidence import Evidence, Learnt, Outage, ProbeAnswer
+from fleet.lab.demo.evidence import ChipRates, Evidence, Learnt, Outage, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople, DemoPerson
 from fleet.lab.demo.recognition import Quality, Recognition
 from fleet.lab.demo.report import closing_tables, report
@@ -150,6 +150,10 @@ EVIDENCE = Evidence(
     certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),
     metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
     step_seconds={"start": 10.0},
+    chips=(
+        ChipRates("speakers", "worn", None, 0.995, 0.99, 9.4),
+        ChipRates("speakers-4", "as new", 0.92, 0.98, 0.99, 8.5),
+    ),
 )
 
 
@@ -273,6 +277,15 @@ WRONG = {
         "check the certificate offline",
     ),
     "empty certificate": (replace(EVIDENCE, certificate=()), "check the certificate offline"),
+    "other chips not simulated": (replace(EVIDENCE, chips=()), "on small chips a LoRA"),
+    "a LoRA that adds nothing to a small chip": (
+        replace(EVIDENCE, chips=(ChipRates("speakers-4", "worn", 0.9, 0.98, 0.9, 9.4),)),
+        "on small chips a LoRA",
+    ),
+    "a LoRA that costs a large chip": (
+        replace(EVIDENCE, chips=(ChipRates("speakers", "worn", None, 0.99, 0.97, 9.4),)),
+        "on small chips a LoRA",
+    ),
     "metrics stood still": (replace(EVIDENCE, metrics_moved={"node-1": (0.0, 0.0)}), "shows in the metrics"),
     "metrics missing": (
         replace(EVIDENCE, metrics_moved={"node-1": (float("nan"), float("nan"))}),
@@ -311,7 +324,7 @@ def test_person_who_resembles_somebody_may_be_accepted_as_often_as_before_they_w
 
 def test_all_claims_hold_on_good_evidence():
     assert failed(EVIDENCE) == []
-    assert len(check(EVIDENCE)) == 20
+    assert len(check(EVIDENCE)) == 21
 
 
 SHARED = Recognition(DemoPeople((SOMEBODY,), (SOMEBODY,)), LoraKind.SHARED)
