@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "continual learning": learning_continual.continual_figures,
     "batch of nodes": learning_batch.batch_figures,
     "small chips": learning_small.small_chips_figures,
+    "exact states": learning_small.exact_states_figures,
     "images": learning_images.images_figures,
     "federated images": learning_images.federated_figures,
     "speakers": learning_speakers.speakers_figures,

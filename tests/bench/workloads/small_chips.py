@@ -69,7 +69,7 @@ class SmallChipsRun:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fleet:
+class SmallFleet:
     """Chips of one seed, and what they made of everybody's samples."""
 
     engine: Engine
@@ -81,7 +81,7 @@ class _Fleet:
     strange: Tensor
 
     @classmethod
-    def of(cls, name: str, seed: int) -> _Fleet:
+    def of(cls, name: str, seed: int) -> SmallFleet:
         task = load_task(name)
         assert isinstance(task, RecognitionTask)
         assert isinstance(task, SeededTask)
@@ -131,21 +131,37 @@ class _Fleet:
         accepted = strange.accepted.double().mean()
         return Rates(float(right.double().mean()), auc(known.score, strange.score), float(accepted))
 
+    @property
+    def by_node(self) -> dict[int, dict[str, Tensor]]:
+        """What each node captured, by person."""
+        return {node: {tag: codes[node] for tag, codes in self.taught.items() if node in codes} for node in self.nodes}
+
+    @property
+    def shape(self) -> LoraShape:
+        """Shape of the LoRA."""
+        return lora_shape(self.stage.features, 1, self.stage)
+
+    def learn(
+        self,
+        samples: Mapping[int, Mapping[str, Tensor]],
+        rounds: int,
+        computed: Callable[[Engine, Sequence[RoundRequest]], Sequence[RoundResult]] = Engine.run_rounds,
+    ) -> StateArrays:
+        """Train on some nodes by rounds, from nothing, by a way of one's choice to compute a round."""
+        tags = sorted(self.taught)
+        state = initial_state(tags, self.shape, None)
+        codec = StateCodec("job", b"", state)
+        for number in range(1, rounds + 1):
+            ticket, before = _ticket(number, tags, self.shape), state.encode()
+            requests = [RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]
+            state = _averaged(codec, state, computed(self.engine, requests))
+        return state
+
     def trained(self, samples: Mapping[int, Mapping[str, Tensor]]) -> Rates:
         """Train on some nodes by rounds, install on all, and ask; what was installed is taken away again."""
-        tags, shape = sorted(self.taught), lora_shape(self.stage.features, 1, self.stage)
-        state = initial_state(tags, shape, None)
-        codec = StateCodec("job", b"", state)
-        for number in range(1, ROUNDS + 1):
-            ticket = _ticket(number, tags, shape)
-            before = state.encode()
-            state = _averaged(
-                codec,
-                state,
-                self.engine.run_rounds([RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]),
-            )
+        state = self.learn(samples, ROUNDS)
         for node in self.nodes:
-            self.engine.set_lora(node, installable(state, shape))
+            self.engine.set_lora(node, installable(state, self.shape))
         rates = self.rates()
         for node in self.nodes:
             self.engine.set_lora(node, None)
@@ -154,17 +170,13 @@ class _Fleet:
 
 def run(name: str, seed: int) -> SmallChipsRun:
     """Measure one task at one seed."""
-    fleet = _Fleet.of(name, seed)
-    by_node: dict[int, dict[str, Tensor]] = {node: {} for node in fleet.nodes}
-    for tag, codes in fleet.taught.items():
-        for node, mine in codes.items():
-            by_node[node][tag] = mine
+    fleet = SmallFleet.of(name, seed)
     pooled = {tag: torch.cat(list(codes.values())) for tag, codes in fleet.taught.items()}
     return SmallChipsRun(
         fleet.of_neurons(answers),
         fleet.of_neurons(drives),
         fleet.rates(),
-        fleet.trained(by_node),
+        fleet.trained(fleet.by_node),
         fleet.trained({0: pooled}),
     )
 
