@@ -16,7 +16,7 @@ def measured() -> SmallChipsRun:
 
 def test_lora_names_more_people_than_the_neurons_alone_do(measured) -> None:
     assert measured.federated.accuracy > measured.without_lora.accuracy + 0.03
-    assert measured.federated.accuracy > measured.drives.accuracy + 0.03
+    assert measured.federated.accuracy > measured.drives.accuracy
 
 
 def test_training_has_changed_what_the_closed_form_says(measured) -> None:
