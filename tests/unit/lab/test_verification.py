@@ -83,7 +83,7 @@ def test_cutting_the_row_out_is_not_taken_for_forgetting(fleets, forgotten, monk
 
 
 def test_forgetting_somebody_else_is_found_out(fleets, forgotten, monkeypatch):
-    found, fleet, *_ = fleets
+    _, fleet, *_ = fleets
     forget, other = type(fleet).forget, GONE + 1
 
     monkeypatch.setattr(type(fleet), "forget", lambda self, number, canary: forget(self, other, canary))
