@@ -70,7 +70,7 @@ TRUTHS: Mapping[str, bool] = {
 
 @dataclass(frozen=True)
 class Said:
-    """What one metric says of one model: whether the person is forgotten."""
+    """Answer of one metric about one model: whether the person is forgotten."""
 
     metric: str
     kind: str
