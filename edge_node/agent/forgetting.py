@@ -30,13 +30,20 @@ class Forgetting:
     def __init__(self, context: NodeContext, adapters: ActiveAdapters, eraser: Eraser) -> None:
         self._context, self._adapters, self._eraser = context, adapters, eraser
         self._journal, self._meter, self._clock = context.journal, context.meter, context.clock
+        # By hash of an entry that is carried out in SRAM, and that the journal could not note: what was held.
+        self._unnoted: dict[bytes, tuple[bytes, int, int]] = {}
 
     def suppress(self, entry: LogEntry, mark: LedgerMark) -> None:
         """Take one log entry: out of SRAM, into the journal with what was held; durable on return."""
         begun_s = self._clock.boottime_s()
         tags = set(entry.command.subject_tags)
-        digest_before, held, lora = self._adapters.digests.all, self._adapters.tags, self._adapters.lora
-        # Out of SRAM first: should the journal then fail, the node has forgotten too early, never too late.
+        held, lora = self._adapters.tags, self._adapters.lora
+        there = len(tags.intersection(held)), sum(row.subject_tag in tags for row in lora.rows)
+        digest_before, subject_adapters, lora_rows = self._unnoted.setdefault(
+            entry.payload_hash, (self._adapters.digests.all, *there)
+        )
+        # Out of SRAM first: should the journal then fail, the node has forgotten too early, never too late. The receipt
+        # says nevertheless what was held.
         self._adapters.drop(tags)
         row = ForgetRow(
             generation=entry.command.generation,
@@ -44,8 +51,8 @@ class Forgetting:
             envelope=entry.envelope.SerializeToString(),
             payload_hash=entry.payload_hash,
             digest_before=digest_before,
-            subject_adapters=len(tags.intersection(held)),
-            lora_rows=sum(row.subject_tag in tags for row in lora.rows),
+            subject_adapters=subject_adapters,
+            lora_rows=lora_rows,
             code_samples=sum(samples for tag, samples in self._journal.enrolled().items() if tag in tags),
             suppress_seconds=self._clock.boottime_s() - begun_s,
         )
@@ -53,6 +60,7 @@ class Forgetting:
             self._journal.append_forget(row, tags)
             self._journal.add_forget_cost(row.generation, self._meter.since(mark))
             self._meter.save()
+        self._unnoted.pop(entry.payload_hash, None)
         logger.info("suppressed generation %d of campaign %s", row.generation, row.campaign_id)
 
     def erase(self, order: EraseOrder, mark: LedgerMark) -> ReceiptRow | None:

@@ -11,7 +11,7 @@ from reram_fleet.crypto import digests, sealing
 from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SubjectAdapter
 from reram_fleet.wire.shared_lora import without as lora_without
 
-from edge_node.errors import RevisionRefusedError
+from edge_node.errors import LogRejectedError, RevisionRefusedError
 from edge_node.recognition.head import HeadAdapter
 
 
@@ -30,8 +30,8 @@ class Standpoint:
 def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
     """Refuse what must not be installed, before its content is opened.
 
-    `RevisionRefusedError` if it is older than the active one, was built before the node's own generation or after it,
-    or names a forgotten tag.
+    `RevisionRefusedError` if it is older than the active one, was built before the node's own generation, or names a
+    forgotten tag; `LogRejectedError` if it was built after that: the log comes first, so some of it is missing.
     """
     generation = standpoint.generation
     if manifest.revision <= standpoint.active_revision:
@@ -44,7 +44,7 @@ def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
             f"before this node's generation {generation}"
         )
     if manifest.built_at_generation > generation:
-        raise RevisionRefusedError(
+        raise LogRejectedError(
             f"revision {manifest.revision} was built at generation {manifest.built_at_generation}; "
             f"this node is behind, at {generation}: send the forget log first"
         )

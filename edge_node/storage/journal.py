@@ -56,7 +56,6 @@ class Journal:
             # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than DELETE: its
             # commit point (the truncation) is fsynced, the unlink of DELETE is not.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
-            connection.execute("PRAGMA synchronous = FULL")
             return cls._of(connection, node_id)
         except sqlite3.Error as error:
             raise JournalError(f"cannot open the journal {path.name}: {error}") from error
@@ -81,6 +80,8 @@ class Journal:
 
     @classmethod
     def _of(cls, connection: sqlite3.Connection, node_id: str) -> Journal:
+        # Also in memory: what fails there counts as durable what would be so on a disk.
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA foreign_keys = ON")
         journal = cls(connection)

@@ -11,7 +11,7 @@ from reram_fleet.crypto.key_store import FileKeyStore, create_private
 from reram_fleet.processes.durable import locked
 from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpacked
+from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, unpacked
 from fleet.coordinator.at_rest import drop_keyless, owned_key_ids, subject_key_id
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.nodes.decisions import take_out
@@ -67,7 +67,7 @@ def restore(
         target = held.enter_context(Store.open(folder.database_url, now_ms=now_ms))
         secrets = FileKeyStore(folder.secrets)
         with target.snapshot() as today:
-            known = _Known.by(today, secrets.ids(), backup)
+            known = Known.by(today, secrets.ids(), backup.secrets)
         with source.transaction() as tx:
             known.check(tx, backup.manifest, lose_forgets)
             still_forgotten, without_key = known.forget_again(tx)
@@ -102,7 +102,7 @@ def _check_same_keys(folder: CoordinatorFolder, files: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """Knowledge of what was forgotten since a backup: by the rows of today, else by keys that are gone."""
 
     fleet_id: str | None
@@ -117,11 +117,11 @@ class _Known:
     allowed: Mapping[str, bytes]
 
     @classmethod
-    def by(cls, today: Transaction, here: set[str], backup: Unpacked) -> _Known:
-        """Return what is known by the rows and by the keys that are here."""
+    def by(cls, today: Transaction, here: set[str], secrets: Mapping[str, bytes]) -> Known:
+        """Return what is known by the rows and by the keys that are here; `secrets` are the keys of the backup."""
         fleet = today.fleet.find()
         # A key that is gone among others that are here was destroyed.
-        may_return = set() if here else set(backup.secrets)
+        may_return = set() if here else set(secrets)
         if fleet is not None:
             may_return = owned_key_ids(today)
         return cls(
@@ -134,7 +134,7 @@ class _Known:
                 if node.held_reason
             ],
             frozenset(here),
-            {key_id: key for key_id, key in backup.secrets.items() if key_id in may_return},
+            {key_id: key for key_id, key in secrets.items() if key_id in may_return},
         )
 
     def check(self, tx: Transaction, manifest: Manifest, lose_forgets: bool) -> None:

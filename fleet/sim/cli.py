@@ -1,4 +1,4 @@
-"""`fleet sim run|sweep|list|show|compare|report|resume`: simulated fleets, from scenarios that are files."""
+"""`fleet sim run|sweep|list|show|compare|report|resume|faults`: simulated fleets, from scenarios that are files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, counted, note, show
 from fleet.documents import document
 from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK, ENGINE, RUNS
+from fleet.sim.faults.cli import faults
 
 app = typer.Typer(
-    add_completion=False, help="Simulated fleets: scenarios, sweeps, comparisons, reports.", no_args_is_help=True
+    add_completion=False,
+    help="Simulated fleets: scenarios, sweeps, comparisons, reports, faults.",
+    no_args_is_help=True,
 )
+app.command()(faults)
 
 #: More seeds than anybody waits for: a slip in the numbers.
 _MOST_SEEDS = 1000

@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.crypto.identifiers import new_tag
-from reram_fleet.crypto.key_store import MemoryKeyStore
+from reram_fleet.crypto.key_store import KeyStore, MemoryKeyStore
 from reram_fleet.crypto.testing import seeded
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
@@ -57,6 +57,8 @@ class ControlPlane:
     ----------
     opened, refused
         Called when a stream was opened, and when the coordinator refuses a node, with the reason.
+    secrets, open_store
+        Keys that are destroyed to erase, and what opens the database, if they are to be of another kind.
     """
 
     def __init__(
@@ -70,12 +72,15 @@ class ControlPlane:
         lost_after_s: float,
         task: str,
         opened: Callable[[Stream], None],
-        refused: Callable[[Stream, str], None],
+        refused: Callable[[Stream, Exception], None],
+        secrets: KeyStore | None = None,
+        open_store: Callable[[str, Callable[[], int]], Store] | None = None,
     ) -> None:
         self.clock = VirtualClock(scheduler)
         self._scheduler, self._opened, self._refused = scheduler, opened, refused
         self.randomness = seeded(seed)
         draw = self.randomness.draw
+        options: dict[str, Any] = {} if open_store is None else {"open_store": open_store}
         self.registry_key = Ed25519PrivateKey.from_private_bytes(draw(32))
         self._open = partial(
             SteppedCoordinator,
@@ -84,7 +89,7 @@ class ControlPlane:
             codes=codes,
             database="sqlite://",
             signer=PrivateKeys.drawn(draw),
-            secrets=MemoryKeyStore(draw=draw),
+            secrets=MemoryKeyStore(draw=draw) if secrets is None else secrets,
             randomness=self.randomness,
             make_database=GatheringDatabase,
             registry_key=self.registry_key.public_key().public_bytes_raw(),
@@ -92,6 +97,7 @@ class ControlPlane:
             lost_after_s=lost_after_s,
             tags_per_node=1_000_000,
             task=task,
+            **options,
         )
         #: Learning plane that its logic sees, and what plays its jobs: returns whether there is more to play.
         self.learning: RoundsReach | None = None
@@ -177,7 +183,12 @@ class ControlPlane:
                 else:
                     turn[each.stream.node_id] = each
             self._arrived = later
-            self._handle(list(turn.values()))
+            try:
+                self._handle(list(turn.values()))
+            except BaseException:
+                # It ends within them: their streams are cut as well.
+                self._arrived += turn.values()
+                raise
 
     def _handle(self, turn: Sequence[Arrived]) -> None:
         service, database = self.stepped.node_service, self.stepped.coordinator.database
@@ -203,7 +214,7 @@ class ControlPlane:
         if outcome.failure is not None:
             self.close(stream)
             stream.end()
-            self._refused(stream, str(outcome.failure))
+            self._refused(stream, outcome.failure)
             return
         if arrived.nonce:
             older = self._sessions.get(stream.node_id)
@@ -266,10 +277,13 @@ class ControlPlane:
         return changed
 
     def _idle_look(self) -> None:
-        if self.runs:
-            done_now(self.stepped.coordinator.write_contacts())
-            self.look()
-        self._scheduler.after(self._idle_s, self._idle_look)
+        try:
+            if self.runs:
+                done_now(self.stepped.coordinator.write_contacts())
+                self.look()
+        finally:
+            # Whatever becomes of this look.
+            self._scheduler.after(self._idle_s, self._idle_look)
 
     # Operators
 

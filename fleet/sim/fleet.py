@@ -185,8 +185,8 @@ class SimulatedFleet:
     def _opened(self, stream: Stream) -> None:
         self.of(stream.node_id).opened(stream)
 
-    def _refused(self, stream: Stream, reason: str) -> None:
-        self.of(stream.node_id).refused(stream, reason)
+    def _refused(self, stream: Stream, reason: Exception) -> None:
+        self.of(stream.node_id).refused(stream, str(reason))
 
     def happened(self, kind: str, node: str, what: str) -> None:
         """Note what is worth a line."""

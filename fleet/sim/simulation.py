@@ -74,7 +74,7 @@ class Simulation:
         recorder, duration_s = self._fleet.recorder, self.scenario.time.duration
         every_s = min(_DAY_S, duration_s / CHECKPOINTS)
         until_s = min(duration_s, every_s * (1 + math.floor(self.now_s / every_s + 1e-9)))
-        with recorder.phase("simulated time"), _collecting_rarely():
+        with recorder.phase("simulated time"), collecting_rarely():
             self._fleet.scheduler.run_until(recorder.begun_s + until_s)
             recorder.forgets()
             if self.done:
@@ -106,7 +106,7 @@ class Simulation:
 
 
 @contextmanager
-def _collecting_rarely() -> Iterator[None]:
+def collecting_rarely() -> Iterator[None]:
     """Look for cycles as rarely as a coordinator that is served: each look goes through all that a fleet has."""
     usual = gc.get_threshold()
     gc.set_threshold(*COLLECT_EVERY)

@@ -24,7 +24,7 @@ from tests.bench.subjects import subject
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 #: An area is one file of `results/`, and a module here, with its sections.
-AREAS = ("main", "chip", "learning", "security", "operations", "observability", "simulation")
+AREAS = ("main", "chip", "learning", "security", "operations", "observability", "simulation", "faults")
 
 
 def main(arguments: Sequence[str]) -> int:

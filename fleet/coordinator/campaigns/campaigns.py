@@ -157,6 +157,9 @@ class Campaigns(Part):
             contributed[contribution.node_id].append(contribution)
         held = {}
         for node in self._tx.nodes.chosen(contributed):
+            if node.retired_at_ms is not None:
+                # It has no execution: what it contributed before is forgotten here.
+                continue
             mine, (people, rows) = contributed[node.node_id], named.get(node.revision, (frozenset(), frozenset()))
             held[node.node_id] = HeldAtCommit(
                 subject_adapters=len(people | {each.tag for each in mine}),
@@ -205,7 +208,7 @@ class Campaigns(Part):
         A node that cannot answer, since it is held or runs another revision, must neither be the canary for which all
         others wait nor keep a newer revision from being built.
         """
-        revision = None if newest is None else newest.revision
+        revision = 0 if newest is None else newest.revision
         since_ms = self._tx.now_ms - ANSWER_MS
         return self._any_connected(self._tx.forgets.ordered_since(campaign.campaign_id, since_ms, revision))
 
@@ -219,7 +222,8 @@ class Campaigns(Part):
             canaries_failed=self._tx.forgets.failed_orders(campaign.campaign_id),
             canary_at_work=self._about_to_answer(campaign, newest),
         )
-        revision, connected = None if newest is None else newest.revision, self._env.sessions.connected()
+        # Without one, nodes that run a revision which was lost with a restore wait for the next.
+        revision, connected = 0 if newest is None else newest.revision, self._env.sessions.connected()
         suppressed = self._tx.forgets.suppressed(campaign.campaign_id, revision)
         # The others are due at the next look: a transaction for a whole fleet would keep everybody waiting.
         most = ORDERS_AT_ONCE if most is None else most

@@ -1,0 +1,1 @@
+"""Histories of faults over the real nodes and coordinator of a simulated fleet, and a checker of its promises."""
