@@ -139,8 +139,8 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     """Judge a repaired LoRA by means over people and seeds.
 
     NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact interval),
-    or after further rounds, or anything of theirs is held on a node. Else accepted if every line passes; which lines are
-    here was decided by how often they are right (docs/verification.md).
+    now or after further rounds, or if a node holds anything of theirs. Else accepted if every line passes. Which lines
+    decide was chosen by how often they are right (docs/verification.md).
 
     `InvalidInputError` if the kind is an exact one, or there is not a single pair.
     """

@@ -29,7 +29,7 @@ from hwmodel import Phase
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What N nodes say to B samples, of K people.
+    """Answers of N nodes to B samples, about K people.
 
     Attributes
     ----------
@@ -80,9 +80,8 @@ class Answers:
 
     def split(self, sizes: Sequence[int]) -> list[Answers]:
         """Return the answers to the first so many samples, the next, and so on."""
-        return [
-            Answers(*parts) for parts in zip(*(part.split(list(sizes), dim=1) for part in self._parts), strict=True)
-        ]
+        parts = (torch.split(part, list(sizes), dim=1) for part in self._parts)
+        return [Answers(*some) for some in zip(*parts, strict=True)]
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,12 +137,9 @@ class ModelOutputs:
     def of(cls, answers: Callable[[Tensor], Answers], samples: ForgetSamples) -> ModelOutputs:
         """Ask a model, which answers about codes ``[N, B, F]``."""
         sets = (samples.forget_train, samples.forget_test, samples.retain_train, samples.retain_test)
-        return cls(
-            *answers(torch.cat(sets, dim=1)).split([codes.shape[1] for codes in sets]),
-            samples.retain_train_labels,
-            samples.retain_test_labels,
-            samples.person,
-        )
+        gone, gone_test, kept, kept_test = answers(torch.cat(sets, dim=1)).split([codes.shape[1] for codes in sets])
+        labels = samples.retain_train_labels, samples.retain_test_labels
+        return cls(gone, gone_test, kept, kept_test, *labels, samples.person)
 
     def masked(self) -> ModelOutputs:
         """Return the answers of the same model with a mask: it never names the person."""

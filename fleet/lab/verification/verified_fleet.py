@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -165,7 +164,7 @@ class VerifiedFleet:
 
         Without the canaries that the coordinator plants: every fleet draws others.
         """
-        mine = {person.tag for person in self.people.values()}
+        mine = set(self.tags)
         return [
             subject_digest(adapter).hex()
             for node in range(NODES)
@@ -195,7 +194,17 @@ class VerifiedFleet:
 
     def shard_digests(self, shards: Sequence[int]) -> list[str]:
         """Return the digests of some shards' rows and branches, as the coordinator has them."""
-        return [lora_digest(self._plane.read(partial(_rows_of, shard))).hex() for shard in shards]
+        return [lora_digest(self.rows_of(shard)).hex() for shard in shards]
+
+    def rows_of(self, shard: int) -> SharedLora:
+        """Return a shard's rows and branches, as the coordinator has them."""
+        rows: SharedLora = self._plane.read(lambda unit: unit.cohorts.rows_of(shard))
+        return rows
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags of whoever is, or was, enrolled."""
+        return [person.tag for person in self.people.values()]
 
     def shard_of(self, number: int) -> int:
         """Return the shard that a person is in, or would be."""
@@ -223,10 +232,6 @@ class VerifiedFleet:
         return {
             kind: Rate.of(torch.tensor([[best == tag for best in row] for row in tags])) for kind, tags in by.items()
         }
-
-
-def _rows_of(shard: int, unit: UnitOfWork) -> SharedLora:
-    return unit.cohorts.rows_of(shard)
 
 
 def _new() -> float:

@@ -87,7 +87,7 @@ def verify_task(
                 hint=f"--people takes 1 to {enrolled - 1}",
             )
         with TemporaryDirectory() as folder:
-            return _Verification(task, seed, Path(folder), progress).report(chosen(seed, range(enrolled), people))
+            return Verification(task, seed, Path(folder), progress).report(chosen(seed, range(enrolled), people))
     except EdgeNodeError as error:
         raise InvalidInputError(str(error)) from error
 
@@ -99,7 +99,7 @@ def chosen(seed: int, people: Sequence[int], count: int) -> list[int]:
 
 
 @dataclass
-class _Spent:
+class Spent:
     """Joules by phase, and pulses, of forgets."""
 
     energy_j: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(Phase, 0.0))
@@ -114,16 +114,25 @@ class _Spent:
         self.cell_writes += int(fleet.engine.cell_writes.sum()) - writes
 
 
-class _Verification:
-    """Forgets of one task's fleet, and of fleets that never knew the people."""
+class Verification:
+    """Forgets of one task's fleet, and of fleets that never knew the people.
+
+    Attributes
+    ----------
+    people
+        Numbers of the enrolled people.
+    canary
+        Number of a stranger who is enrolled, too, and forgotten along with each person.
+    spent
+        By forgets so far.
+    """
 
     def __init__(self, task: RecognitionTask, seed: int, folder: Path, progress: Progress) -> None:
         self._task, self._seed, self._folder, self._progress = task, seed, folder, progress
-        self._people = range(len(task.split.enrolled))
-        #: A stranger who is enrolled, and forgotten along with each person.
-        self._canary = len(self._people)
-        self._shards = max(2, len(self._people) // PEOPLE_PER_SHARD)
-        self._spent = _Spent()
+        self.people = range(len(task.split.enrolled))
+        self.canary = len(self.people)
+        self._shards = max(2, len(self.people) // PEOPLE_PER_SHARD)
+        self.spent = Spent()
 
     def report(self, numbers: Sequence[int]) -> VerificationReport:
         """Forget each of these people."""
@@ -134,24 +143,24 @@ class _Verification:
             exact=tuple(_together(found) for found in zip(*exact, strict=True)),
             approximate=(ApproximateEvidence(AdapterKind.SHARED, METHOD, tuple(pairs), MORE_ROUNDS),),
             scores={"equal error rate of the people who are left": fmean(error_rates)} if error_rates else {},
-            energy_j={phase.value: joules for phase, joules in self._spent.energy_j.items()},
-            cell_writes=self._spent.cell_writes,
+            energy_j={phase.value: joules for phase, joules in self.spent.energy_j.items()},
+            cell_writes=self.spent.cell_writes,
         )
 
     # Exact kinds
 
     def _exact_kinds(self, numbers: Sequence[int]) -> tuple[list[tuple[ExactEvidence, ...]], list[float]]:
-        everybody = (*self._people, self._canary)
+        everybody = (*self.people, self.canary)
         self._progress("Enrolling everybody, training cohorts")
-        fleet = self._with_cohorts(everybody)
+        fleet = self.with_cohorts(everybody)
         codes = {number: fleet.capture(number) for number in everybody}
         found, error_rates = [], []
         for number in numbers:
             self._progress(f"Exact kinds, person {number}")
             forgetting = fleet.copy()
-            never = self._with_cohorts([k for k in everybody if k not in (number, self._canary)])
-            found.append(self._forget_exactly(forgetting, never, number, codes))
-            kept = [k for k in self._people if k != number]
+            never = self.with_cohorts([k for k in everybody if k not in (number, self.canary)])
+            found.append(self.forget_exactly(forgetting, never, number, codes))
+            kept = [k for k in self.people if k != number]
             if len(kept) > 1:
                 answers = forgetting.answers(torch.cat([codes[k][1] for k in kept], dim=1), kept)
                 error_rates.append(_error_rate(answers, [codes[k][1].shape[1] for k in kept]))
@@ -160,24 +169,24 @@ class _Verification:
         fleet.close()
         return found, error_rates
 
-    def _with_cohorts(self, people: Sequence[int]) -> VerifiedFleet:
+    def with_cohorts(self, people: Sequence[int]) -> VerifiedFleet:
         """Return a fleet that has learnt its cohorts: half of the people enter later."""
         fleet = VerifiedFleet(self._task, self._seed, self._folder, head=True)
-        middle = len(self._people) // 2
+        middle = len(self.people) // 2
         for some in ([k for k in people if k < middle], [k for k in people if k >= middle]):
             fleet.enrol(some)
             fleet.learn(ROUNDS, self._shards)
         return fleet
 
-    def _forget_exactly(
+    def forget_exactly(
         self, fleet: VerifiedFleet, never: VerifiedFleet, number: int, codes: dict[int, tuple[Tensor, Tensor]]
     ) -> tuple[ExactEvidence, ...]:
         """Forget a person and the canary; return what shows that nothing is left, by kind."""
-        asked, canary = codes[number][1], codes[self._canary][1]
-        before, restore = fleet.named(canary, self._canary), fleet.backup()
-        mine = {fleet.shard_of(k) for k in (number, self._canary)}
-        self._spent.forget(fleet, number, self._canary)
-        recognised, after = fleet.named(asked, number), fleet.named(canary, self._canary)
+        asked, canary = codes[number][1], codes[self.canary][1]
+        before, restore = fleet.named(canary, self.canary), fleet.backup()
+        mine = {fleet.shard_of(k) for k in (number, self.canary)}
+        self.spent.forget(fleet, number, self.canary)
+        recognised, after = fleet.named(asked, number), fleet.named(canary, self.canary)
         spared = [shard for shard in range(self._shards) if shard not in mine]
         unaffected = DigestPair(_digest(fleet.shard_digests(spared)), _digest(never.shard_digests(spared)))
         pairs = {
@@ -208,14 +217,14 @@ class _Verification:
 
     def _shared_lora(self, numbers: Sequence[int]) -> list[RepairPair]:
         self._progress("Training a shared LoRA")
-        fleet, pairs = self._with_lora(self._people), []
-        codes = [fleet.capture(number) for number in self._people]
+        fleet, pairs = self._with_lora(self.people), []
+        codes = [fleet.capture(number) for number in self.people]
         for number in numbers:
             self._progress(f"Shared LoRA, person {number}")
             samples = ForgetSamples.of([train for train, _ in codes], [test for _, test in codes], number)
-            repaired, retrained = fleet.copy(), self._with_lora([k for k in self._people if k != number])
+            repaired, retrained = fleet.copy(), self._with_lora([k for k in self.people if k != number])
             _, original = self._scores(repaired, samples)
-            self._spent.forget(repaired, number)
+            self.spent.forget(repaired, number)
             answers, scores = self._scores(repaired, samples, more=True)
             reference, expected = self._scores(retrained, samples, more=True)
             pairs.append(
@@ -243,11 +252,11 @@ class _Verification:
         self, fleet: VerifiedFleet, samples: ForgetSamples, *, more: bool = False
     ) -> tuple[ModelOutputs, ModelScores]:
         """Measure a fleet, and what `more` rounds make of it."""
-        outputs = ModelOutputs.of(lambda codes: fleet.answers(codes, self._people), samples)
+        outputs = ModelOutputs.of(lambda codes: fleet.answers(codes, self.people), samples)
         held, resurfaced = fleet.held(samples.person), None
         if more:
             fleet.learn(MORE_ROUNDS)
-            resurfaced = fleet.answers(samples.forget_train, self._people).named(samples.person)
+            resurfaced = fleet.answers(samples.forget_train, self.people).named(samples.person)
         return outputs, model_scores(outputs, held, resurfaced)
 
 

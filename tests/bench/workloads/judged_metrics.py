@@ -51,6 +51,8 @@ RELEARN_TOLERANCE, RELEARN_CAP = 0.05, 8
 NON_MEMBER, PROBE, STREISAND, JS_RETAINED, RELEARN = 0.05, 0.10, 0.10, 0.01, 0.8
 #: Ridge of the probe, in mean squared lengths of a feature vector.
 PROBE_RIDGE = 0.03
+#: Kind of model of which the truth is not known: what the rounds of a repair job make of *row destroyed*.
+REPAIRED = "repaired by the fleet"
 #: Name of the verdict of a whole report.
 VERDICT = "verdict of all lines"
 
@@ -68,7 +70,7 @@ TRUTHS: Mapping[str, bool] = {
 
 @dataclass(frozen=True)
 class Said:
-    """What one metric says of one model: whether the person is forgotten."""
+    """Answer of one metric about one model: whether the person is forgotten."""
 
     metric: str
     kind: str
@@ -133,6 +135,7 @@ def _models(lives: LoraLives, gone: Sequence[str], rounds: int) -> tuple[Life, l
             "row destroyed": destroyed,
             "hardly repaired": lives.rounds(destroyed, 1),
             "over-repaired": over,
+            REPAIRED: lives.rounds(destroyed, REPAIR_ROUNDS, LEARNING_KIND_UNLEARN_LORA),
         },
     )
 
