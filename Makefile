@@ -14,7 +14,7 @@ export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin constraints clean
+.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin weights constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ format: $(STAMP) ## Format the code
 
 proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto $(PROTOS)
+
+weights: $(STAMP) ## Train the transformer that comes with the package again: minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.image_weights
 
 bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 	$(BIN)/python -m tests.bench

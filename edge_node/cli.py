@@ -24,6 +24,7 @@ from reram_fleet.processes.command_line import (
     version_option,
 )
 from reram_fleet.processes.hardening import keep_memory_private
+from reram_fleet.processes.loading import loading_for_good
 from reram_fleet.processes.token_client import TokenClient
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
@@ -126,7 +127,7 @@ def prepare(task: Annotated[str, typer.Option(help="A task that is installed.")]
     found = load_task(task)
     if not isinstance(found, SharedPreparation):
         return
-    typer.echo(f"Preparing task {task}: minutes the first time, nothing afterwards", err=True)
+    typer.echo(f"Preparing task {task}: what is not there yet takes minutes, once", err=True)
     found.prepare(_tenths_shown)
 
 
@@ -162,7 +163,8 @@ def run(
     ] = None,
 ) -> None:
     """Run the node until SIGTERM or SIGINT."""
-    from edge_node.agent import daemon
+    with loading_for_good():
+        from edge_node.agent import daemon
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(
@@ -227,26 +229,34 @@ def authenticate(
 @app.command()
 def generate(
     state: State,
-    output: Annotated[Path, typer.Option(help="Where to write the images: an .npz file.")],
+    output: Annotated[
+        Path, typer.Option(help="Where to write the images: a .png contact sheet, or else an .npz file.")
+    ],
     tag: Annotated[str | None, typer.Option(help="Subject tag of a private class.")] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="A class by its name, e.g. d3: by the backbone alone.")
+        str | None, typer.Option("--class", help="A class by its name, e.g. tree: by the backbone alone.")
     ] = None,
+    style: Annotated[str, typer.Option(help="A style of the task, e.g. night; any if not given.")] = "",
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that generation starts from.")] = 0,
 ) -> None:
     """Have this node generate images of a class; exit code 1 with the reason if it refuses."""
     if (tag is None) == (class_name is None):
         raise typer.BadParameter("give either --tag or --class")
-    request = wire.GenerateRequest(subject_tag=tag, class_name=class_name, count=count, seed=seed)
+    request = wire.GenerateRequest(subject_tag=tag, class_name=class_name, style=style, count=count, seed=seed)
     answer = _call(state, "Generate", request)
     if answer.refusal:
         raise RefusedError(f"the node does not generate it: {wire.TagRefusal.Name(answer.refusal)}")
     import numpy as np
 
-    levels = np.frombuffer(answer.levels, np.uint8).reshape(-1, answer.rows, answer.columns)
-    np.savez(output, levels=levels)
-    typer.echo(f"{len(levels)} images of grey levels 0 to 16 are in {output}", err=True)
+    levels = np.frombuffer(answer.levels, np.uint8).reshape(-1, answer.rows, answer.columns, answer.channels)
+    if output.suffix == ".png":
+        from edge_node.generation.contact_sheet import contact_sheet
+
+        output.write_bytes(contact_sheet(levels))
+    else:
+        np.savez(output, levels=levels)
+    typer.echo(f"{len(levels)} images of colour levels 0 to 255 are in {output}", err=True)
 
 
 def _call(state: Path, method: str, request: Message) -> Any:

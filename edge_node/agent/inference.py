@@ -103,7 +103,7 @@ class Inference:
         RefusedError
             If this node recognises.
         EngineError
-            If the request names no class, one that does not exist, or too many images or none.
+            If the request names no class, or a class or style that does not exist, or too many images or none.
         """
         generator = self._context.image_generator
         if generator is None:
@@ -115,13 +115,13 @@ class Inference:
                     refused, adapter = self._look_up(tag, count)
                 if adapter is None:
                     return refused
-                images = generator.generate_subject(adapter, count, request.seed)
+                images = generator.generate_subject(adapter, request.style, count, request.seed)
                 with self._context.lock:
                     self._meter.charge(images.costs)
                     refused, adapter = self._look_up(tag, count)
                     return refused if adapter is None else self._response(images)
             case "class_name":
-                images = generator.generate_class(request.class_name, count, request.seed)
+                images = generator.generate_class(request.class_name, request.style, count, request.seed)
                 with self._context.lock:
                     self._meter.charge(images.costs)
                     return self._response(images)
@@ -151,13 +151,14 @@ class Inference:
         return bool(response.refusal)
 
     def _response(self, images: GeneratedImages) -> wire.GenerateResponse:
-        count, rows, columns = images.levels.shape
+        count, rows, columns, channels = images.levels.shape
         self._meter.inferences += count
         return wire.GenerateResponse(
             generation=self._journal.position().generation,
             levels=images.levels.tobytes(),
             rows=rows,
             columns=columns,
+            channels=channels,
             infer_cost=phase_cost(Phase.INFER, images.costs[Phase.INFER]),
         )
 

@@ -1,8 +1,11 @@
-"""Class-conditional diffusion transformer for 8x8 grey images, small enough for crossbars of 128 x 128.
+"""Class-conditional diffusion transformer for pictures of 24 x 24 pixels in colour, small enough for crossbars.
 
 Architecture after Peebles and Xie, "Scalable diffusion models with transformers" (DiT, ICCV 2023, arXiv 2212.09748),
-with adaLN-Zero: patches of 2 x 2 pixels, 16 tokens of width 64, three blocks of four heads; 243,012 parameters, of
-which 238,080 are weights of linear layers, which go onto crossbars. It predicts the noise of an image.
+with adaLN-Zero: patches of 6 x 6 pixels, 16 tokens of width 96, three blocks of four heads. It predicts the clean
+picture, as Li and He, "Back to basics: let denoising generative models denoise" (2025, arXiv 2511.13720), advise for
+patches that have more values than a token: pictures lie on a surface of few dimensions, noise does not.
+
+A picture is asked for by a prompt: a thing and a style in one integer, either of which may be left open.
 """
 
 from __future__ import annotations
@@ -16,25 +19,37 @@ from torch.nn import functional
 
 from edge_node.errors import EngineError
 
-#: Side of an image and of a patch, in pixels.
-IMAGE_SIDE, PATCH_SIDE = 8, 2
+#: Side of an image and of a patch, in pixels, and colour channels.
+IMAGE_SIDE, PATCH_SIDE, CHANNELS = 24, 6, 3
+#: Shape of an image.
+IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, CHANNELS)
 TOKENS = (IMAGE_SIDE // PATCH_SIDE) ** 2
-WIDTH, HEADS, BLOCKS = 64, 4, 3
+PATCH_VALUES = PATCH_SIDE**2 * CHANNELS
+WIDTH, HEADS, BLOCKS = 96, 4, 3
 #: Hidden units of a block's two-layer network.
 HIDDEN = 4 * WIDTH
-#: Rows of the label table that may mean something: one per class, trained on or not.
-CLASSES = 10
-#: The label that says nothing: what the network makes when it is not told a class.
-NULL_LABEL = CLASSES
+#: Things that may be asked for, one row of the label table each, trained on or not; and styles.
+CLASSES, STYLES = 10, 4
+#: The label and the style that say nothing: what the network makes when it is not told.
+NULL_LABEL, NULL_STYLE = CLASSES, STYLES
+#: The prompt that says nothing at all.
+NULL_PROMPT = NULL_LABEL * (STYLES + 1) + NULL_STYLE
 #: Longest wavelength of the time embedding, in diffusion steps.
 _LONGEST_WAVE = 1e4
 
 
+def prompts_of(labels: Tensor, styles: Tensor) -> Tensor:
+    """Return prompts of labels and styles, int64 of one shape."""
+    return labels * (STYLES + 1) + styles
+
+
 class LabelTable(nn.Module):
-    """Row per class, and one for no class, ``[CLASSES + 1, WIDTH]``: in digital memory, not on a crossbar.
+    """Row per class and per style, and one each for none, ``WIDTH`` wide: in digital memory, not on a crossbar.
 
     Attributes
     ----------
+    rows, styles
+        ``[CLASSES + 1, WIDTH]`` and ``[STYLES + 1, WIDTH]``: a prompt gets the sum of its two.
     correction
         None, or what is added to the row that is looked up: gets one-hot labels ``[N, V, CLASSES + 1]`` and returns
         ``[N, V, WIDTH]``, as `hwmodel.nn.AnalogLayer.correction` does for a crossbar. Seen this way the table is a
@@ -46,12 +61,14 @@ class LabelTable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rows = nn.Parameter(0.02 * torch.randn(CLASSES + 1, WIDTH))
+        self.styles = nn.Parameter(0.02 * torch.randn(STYLES + 1, WIDTH))
         self.correction: Callable[[Tensor], Tensor] | None = None
         self.nodes = 1
 
-    def forward(self, labels: Tensor) -> Tensor:
-        """Return the rows of labels, int64 ``[B]``, as ``[B, WIDTH]``."""
-        rows = self.rows[labels]
+    def forward(self, prompts: Tensor) -> Tensor:
+        """Return the rows of prompts, int64 ``[B]``, as ``[B, WIDTH]``."""
+        labels = prompts // (STYLES + 1)
+        rows = self.rows[labels] + self.styles[prompts % (STYLES + 1)]
         if self.correction is None:
             return rows
         hot = functional.one_hot(labels.view(self.nodes, -1), CLASSES + 1).to(rows.dtype)
@@ -90,11 +107,11 @@ class DitBlock(nn.Module):
 
 
 class DiffusionTransformer(nn.Module):
-    """Noisy image, step and label to the noise in it. The batch comes first throughout."""
+    """Noisy image, step and prompt to the image without noise. The batch comes first throughout."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Linear(PATCH_SIDE**2, WIDTH)
+        self.embed = nn.Linear(PATCH_VALUES, WIDTH)
         self.positions = nn.Parameter(0.02 * torch.randn(TOKENS, WIDTH))
         self.time1 = nn.Linear(WIDTH, WIDTH)
         self.time2 = nn.Linear(WIDTH, WIDTH)
@@ -102,25 +119,25 @@ class DiffusionTransformer(nn.Module):
         self.blocks = nn.ModuleList([DitBlock() for _ in range(BLOCKS)])
         self.norm = nn.LayerNorm(WIDTH, elementwise_affine=False)
         self.ada = nn.Linear(WIDTH, 2 * WIDTH)
-        self.unembed = nn.Linear(WIDTH, PATCH_SIDE**2)
+        self.unembed = nn.Linear(WIDTH, PATCH_VALUES)
         for layer in (self.ada, self.unembed):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
-        """Return the predicted noise, float32 ``[B, 8, 8]``; `EngineError` if the images have another size.
+    def forward(self, images: Tensor, steps: Tensor, prompts: Tensor) -> Tensor:
+        """Return the predicted images, float32 ``[B, 24, 24, 3]``; `EngineError` if the images have another size.
 
         Parameters
         ----------
         images
-            Noisy images, float32 ``[B, 8, 8]``.
-        steps, labels
-            Diffusion step of each, and its class or `NULL_LABEL`, int64 ``[B]``.
+            Noisy images, float32 ``[B, 24, 24, 3]``.
+        steps, prompts
+            Diffusion step of each, and its prompt, int64 ``[B]``.
         """
-        if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
-            raise EngineError(f"the transformer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}")
+        if images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
+            raise EngineError(f"the transformer takes images [B, *{list(IMAGE_SHAPE)}]; got {list(images.shape)}")
         time = self.time2(functional.silu(self.time1(step_waves(steps))))
-        condition = functional.silu(time + self.labels(labels))
+        condition = functional.silu(time + self.labels(prompts))
         tokens = self.embed(patches(images)) + self.positions
         for block in self.blocks:
             tokens = block(tokens, condition)
@@ -136,14 +153,14 @@ def step_waves(steps: Tensor) -> Tensor:
 
 
 def patches(images: Tensor) -> Tensor:
-    """Cut images ``[B, 8, 8]`` into ``[B, 16 tokens, 4 pixels]``."""
+    """Cut images ``[B, 24, 24, 3]`` into ``[B, 16 tokens, 108 values]``."""
     per_side = IMAGE_SIDE // PATCH_SIDE
-    grid = images.reshape(-1, per_side, PATCH_SIDE, per_side, PATCH_SIDE)
-    return grid.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
+    grid = images.reshape(-1, per_side, PATCH_SIDE, per_side, PATCH_SIDE, CHANNELS)
+    return grid.transpose(2, 3).reshape(-1, TOKENS, PATCH_VALUES)
 
 
 def unpatched(tokens: Tensor) -> Tensor:
-    """Put ``[B, 16 tokens, 4 pixels]`` together to images ``[B, 8, 8]``."""
+    """Put ``[B, 16 tokens, 108 values]`` together to images ``[B, 24, 24, 3]``."""
     per_side = IMAGE_SIDE // PATCH_SIDE
-    grid = tokens.view(-1, per_side, per_side, PATCH_SIDE, PATCH_SIDE)
-    return grid.permute(0, 1, 3, 2, 4).reshape(-1, IMAGE_SIDE, IMAGE_SIDE)
+    grid = tokens.view(-1, per_side, per_side, PATCH_SIDE, PATCH_SIDE, CHANNELS)
+    return grid.transpose(2, 3).reshape(-1, *IMAGE_SHAPE)

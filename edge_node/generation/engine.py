@@ -18,13 +18,15 @@ from torch import Tensor
 from edge_node.engine import Identification, NodeEngine
 from edge_node.errors import AdapterError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
-from edge_node.generation.diffusion import GREY_LEVELS
-from edge_node.generation.dit import IMAGE_SIDE
+from edge_node.generation.diffusion import COLOUR_LEVELS
+from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
 from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 
 #: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
 #: more. Of two unrelated vectors it is about 0, of what two nodes learnt of one class about .5.
 ACCEPTED = 0.75
+#: Rows of pixels, with a pixel's colours side by side.
+_SAMPLE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE * CHANNELS)
 
 
 class GenerationEngine(NodeEngine):
@@ -79,18 +81,16 @@ class GenerationEngine(NodeEngine):
     def capture(
         self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
     ) -> Tensor:
-        """Return images as grey levels, int32 [nodes, samples, 64]: the camera's integers, no chip takes part.
+        """Return images as colour levels, int32 [nodes, samples, 1728]: the camera's integers, no chip takes part.
 
-        `SampleError` if one is not float32 [8, 8], finite, from 0 to 1.
+        `SampleError` if one is not float32 [24, 72], finite, from 0 to 1.
         """
         for number, sample in enumerate(samples):
-            if sample.shape != (IMAGE_SIDE, IMAGE_SIDE):
-                raise SampleError(
-                    f"image {number} has shape {list(sample.shape)}; expected [{IMAGE_SIDE}, {IMAGE_SIDE}]"
-                )
+            if sample.shape != _SAMPLE_SHAPE:
+                raise SampleError(f"image {number} has shape {list(sample.shape)}; expected {list(_SAMPLE_SHAPE)}")
             if not np.isfinite(sample).all() or sample.min() < 0 or sample.max() > 1:
-                raise SampleError(f"image {number} has pixels that are not numbers from 0 (white) to 1 (black)")
-        levels = [np.rint(sample.astype(np.float64) * GREY_LEVELS).astype(np.int32).ravel() for sample in samples]
+                raise SampleError(f"image {number} has pixels that are not numbers from 0 to 1")
+        levels = [np.rint(sample.astype(np.float64) * COLOUR_LEVELS).astype(np.int32).ravel() for sample in samples]
         return torch.from_numpy(np.stack(levels)).expand(len(self._named(nodes)), -1, -1)
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:

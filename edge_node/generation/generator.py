@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterError
-from edge_node.generation.diffusion import STEPS, from_grey_levels, keyed_noise, noised
-from edge_node.generation.dit import BLOCKS, NULL_LABEL, LabelTable
+from edge_node.generation.diffusion import STEPS, from_colour_levels, keyed_noise, noised
+from edge_node.generation.dit import BLOCKS, NULL_PROMPT, LabelTable, prompts_of
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import TrainedBackbone
 from hwmodel import EnergyLedger, Preset, ProgrammedModel, program
 from hwmodel.nn import AnalogLayer, Correction, Meter
@@ -43,7 +44,7 @@ class Generator:
         fleet_seed: int,
         nodes: Sequence[str],
         *,
-        examples: tuple[Tensor, Tensor],
+        examples: LabelledImages,
         ledger: EnergyLedger | None = None,
     ) -> Self:
         """Program a trained transformer into every node's crossbars; charged to `Phase.PROGRAM`.
@@ -53,13 +54,13 @@ class Generator:
         backbone, preset, fleet_seed, nodes
             What, in which technology, on which chips.
         examples
-            Public images, uint8 ``[B, 8, 8]``, and their labels, int64 ``[B]``: they fix the ranges of the converters.
+            Public images: they fix the ranges of the converters.
         ledger
             Charged by everything that follows; a new one if None.
         """
         ledger = ledger if ledger is not None else EnergyLedger(len(nodes))
         chips = program(
-            backbone.model, preset, fleet_seed, nodes=nodes, ledger=ledger, calibration=_calibration(*examples)
+            backbone.model, preset, fleet_seed, nodes=nodes, ledger=ledger, calibration=_calibration(examples)
         )
         generator = cls(backbone, chips)
         generator._labels.nodes = len(nodes)
@@ -106,11 +107,11 @@ class Generator:
         return table
 
 
-def _calibration(levels: Tensor, labels: Tensor) -> list[Tensor]:
-    """Return inputs of the transformer as sampling gives it: every step, each class, and no class."""
-    picked = torch.linspace(0, len(levels) - 1, _CALIBRATION_IMAGES).long()
+def _calibration(examples: LabelledImages) -> list[Tensor]:
+    """Return inputs of the transformer as sampling gives it: every step, each class and style, and no prompt."""
+    picked = torch.linspace(0, len(examples.labels) - 1, _CALIBRATION_IMAGES).long()
     steps = torch.arange(_CALIBRATION_IMAGES) % STEPS + 1
-    told = labels[picked].clone()
-    told[::_UNTOLD] = NULL_LABEL
+    asked = prompts_of(examples.labels[picked], examples.styles[picked])
+    asked[::_UNTOLD] = NULL_PROMPT
     noise = keyed_noise(0, "images.calibration", count=_CALIBRATION_IMAGES)
-    return [noised(from_grey_levels(levels[picked]), steps, noise), steps, told]
+    return [noised(from_colour_levels(examples.levels[picked]), steps, noise), steps, asked]

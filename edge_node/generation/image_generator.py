@@ -23,7 +23,7 @@ from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.class_fit import fit_class, free_label, generation_network
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
-from edge_node.generation.dit import IMAGE_SIDE
+from edge_node.generation.dit import IMAGE_SHAPE, prompts_of
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
@@ -41,7 +41,7 @@ def task_backbone(task: GenerationTask, progress: Progress | None = None) -> Tra
     digest of images, recipe, seed and torch build.
     """
     public = task.images(task.public, test=False)
-    return cached_backbone(public.levels, public.labels, task.seed, task.recipe.backbone, progress=progress)
+    return cached_backbone(public, task.seed, task.recipe.backbone, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LearntClass:
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Images: grey levels 0 to 16, uint8 [count, 8, 8], and what they took."""
+    """Images: colour levels 0 to 255, uint8 [count, 24, 24, 3], and what they took."""
 
     levels: np.ndarray
     costs: Mapping[Phase, Cost]
@@ -105,17 +105,16 @@ class ImageGenerator:
         public, backbone = task.images(task.public, test=False), task_backbone(task)
 
         def chip() -> Generator:
-            examples = (public.levels, public.labels)
-            return Generator.program(backbone, preset, fleet_seed, [node_id], examples=examples)
+            return Generator.program(backbone, preset, fleet_seed, [node_id], examples=public)
 
         return cls(task, fleet_seed, chip)
 
     def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> LearntClass:
-        """Learn a class from grey levels, integers [samples, 64]; a pure function of chip, tag and images.
+        """Learn a class from colour levels, integers [samples, 1728]; a pure function of chip, tag and images.
 
         `EngineError` if learning diverges; what `progress`, called after every step, raises ends the learning.
         """
-        images = torch.from_numpy(levels.astype(np.uint8)).view(-1, IMAGE_SIDE, IMAGE_SIDE)
+        images = torch.from_numpy(levels.astype(np.uint8)).view(-1, *IMAGE_SHAPE)
         with self._learning.lock:
             generator = self._learning.generator
             mark = generator.ledger.mark()
@@ -123,32 +122,41 @@ class ImageGenerator:
             codes = fit_class(generator, self._layout, [images], subject_tag, seed, recipe, progress=progress)
             return LearntClass(codes[0].numpy(), generator.ledger.since(mark))
 
-    def generate_subject(self, adapter: SubjectAdapter, count: int, seed: int) -> GeneratedImages:
-        """Generate a private class by its adapter; `EngineError` if it is not 1 to `MAX_IMAGES` images."""
-        return self._generate(self._free, count, seed, adapter)
+    def generate_subject(self, adapter: SubjectAdapter, style: str, count: int, seed: int) -> GeneratedImages:
+        """Generate a private class by its adapter, in a style of the task, or in any if it is ``""``.
 
-    def generate_class(self, name: str, count: int, seed: int) -> GeneratedImages:
+        `EngineError` if there is no such style, or it is not 1 to `MAX_IMAGES` images.
+        """
+        return self._generate(self._free, style, count, seed, adapter)
+
+    def generate_class(self, name: str, style: str, count: int, seed: int) -> GeneratedImages:
         """Generate a class of the task by the backbone alone, whether it was trained on it or not.
 
-        `EngineError` if there is no such class, or it is not 1 to `MAX_IMAGES` images.
+        `EngineError` if there is no such class or style, or it is not 1 to `MAX_IMAGES` images.
         """
         try:
             label = self._task.label(name)
         except TaskError as error:
             raise EngineError(str(error)) from error
-        return self._generate(label, count, seed, None)
+        return self._generate(label, style, count, seed, None)
 
-    def _generate(self, label: int, count: int, seed: int, adapter: SubjectAdapter | None) -> GeneratedImages:
+    def _generate(
+        self, label: int, style: str, count: int, seed: int, adapter: SubjectAdapter | None
+    ) -> GeneratedImages:
+        try:
+            styles = torch.full((1, count), self._task.style(style))
+        except TaskError as error:
+            raise EngineError(str(error)) from error
         if not 1 <= count <= MAX_IMAGES:
             raise EngineError(f"one request generates 1 to {MAX_IMAGES} images; got {count}")
         noise = keyed_noise(seed, "images.generate", count=count)[None]
-        labels = torch.full((1, count), label)
+        prompts = prompts_of(torch.full((1, count), label), styles)
         with self._serving.lock:
             generator = self._serving.generator
             mark = generator.ledger.mark()
             branches = self._branches(generator, adapter) if adapter is not None else {}
             with generator.chips.charging(Phase.INFER), generator.attached(branches):
-                levels: Tensor = sample(on_chips(generator.chips), noise, labels, self._recipe.sampling)
+                levels: Tensor = sample(on_chips(generator.chips), noise, prompts, self._recipe.sampling)
             return GeneratedImages(levels[0].numpy(), generator.ledger.since(mark))
 
     def _branches(self, generator: Generator, adapter: SubjectAdapter) -> dict[str, LoraBranch]:

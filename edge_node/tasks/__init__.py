@@ -19,10 +19,9 @@ from edge_node.errors import TaskError
 
 if TYPE_CHECKING:
     # For annotations only: a module that gives a task and its code range stays light enough for a coordinator.
-    from torch import Tensor
-
     from edge_node.backbones import Backbone
     from edge_node.generation.class_fit import GenerationRecipe
+    from edge_node.generation.labelled_images import LabelledImages
     from hwmodel import EnergyLedger, Preset
 
 
@@ -44,20 +43,6 @@ class Split:
     public: tuple[str, ...]
     enrolled: tuple[str, ...]
     strangers: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LabelledImages:
-    """Images of some classes."""
-
-    #: Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-    levels: Tensor
-    #: int64 ``[B]``.
-    labels: Tensor
-
-    def of(self, label: int) -> Tensor:
-        """Return the images of one class, uint8 ``[b, 8, 8]``."""
-        return self.levels[self.labels == label]
 
 
 class Task(Protocol):
@@ -111,6 +96,13 @@ class GenerationTask(Task, Protocol):
 
     def label(self, name: str) -> int:
         """Return the label of the class of a name; `TaskError` if there is none."""
+
+    def style(self, name: str) -> int:
+        """Return the style of a name, or the one that says nothing for ``""``; `TaskError` if there is none."""
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the styles, all of them public."""
 
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class."""

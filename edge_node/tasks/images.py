@@ -1,9 +1,9 @@
-"""Task `images`: real handwritten digits, 8x8 pixels; the subjects are classes (scikit-learn, UCI).
+"""Task `images`: pictures of things, which the project draws itself; the subjects are classes.
 
-E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998: the 1,797
-images that come inside scikit-learn, of grey levels 0 to 16.
+Ten things in four styles, in colour (`edge_node.tasks.pictures`). A "person" of this task is a class, a thing: public
+ones train the backbone, enrolled ones (private) are learnt on the devices. Styles are public: the backbone has seen all
+of them, on public things.
 
-A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the devices.
 It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
 `edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
 never-enrolled case.
@@ -21,39 +21,35 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edge_node.errors import TaskError
 from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
-from edge_node.generation.diffusion import GREY_LEVELS, Sampling
-from edge_node.generation.dit import CLASSES
+from edge_node.generation.diffusion import COLOUR_LEVELS, Sampling
+from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
 from edge_node.generation.image_generator import task_backbone
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress
-from edge_node.tasks import LabelledImages, Person, Split
+from edge_node.tasks import Person, Split
+from edge_node.tasks.pictures import STYLES, THINGS, draw_pictures
 from hwmodel import keyed_uint16
 
 #: Classes that are held out of the backbone.
 PRIVATE_CLASSES = 3
 #: Share of each class's images that test: they train nothing, neither the backbone nor the judge.
 TEST_SHARE = 0.3
+#: Pictures of each class in each style.
+PICTURES = 120
+#: Names of the classes, by label.
+CLASS_NAMES = THINGS
 
 
 @cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return all digits, uint8 [1797, 8, 8], and their classes, int64 [1797]; read-only."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-
-    bunch = load_digits()
-    if bunch.images.shape != (1797, 8, 8) or bunch.images.max() != GREY_LEVELS:
-        raise TaskError(f"scikit-learn's digits have shape {list(bunch.images.shape)}, expected [1797, 8, 8]")
-    levels, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+def _drawn(label: int) -> np.ndarray:
+    """Return all pictures of a class, style after style: colour levels, uint8 [styles, pictures, 24, 24, 3]."""
+    levels = np.stack([draw_pictures(label, style, PICTURES) for style in range(len(STYLES))])
     levels.setflags(write=False)
-    labels.setflags(write=False)
-    return levels, labels
+    return levels
 
-
-#: Names of the classes, by label.
-CLASS_NAMES = tuple(f"d{label}" for label in range(CLASSES))
 
 #: So few steps that what is generated is of no use.
 _BRIEF = GenerationRecipe(
@@ -78,7 +74,7 @@ class ImagesTask:
     @classmethod
     def of(cls, seed: int) -> ImagesTask:
         """Return the task with the roles that a seed draws."""
-        order = np.argsort(keyed_uint16(seed, "images.roles", count=CLASSES).numpy(), kind="stable").tolist()
+        order = np.argsort(keyed_uint16(seed, "images.roles", count=len(THINGS)).numpy(), kind="stable").tolist()
         private = sorted(order[:PRIVATE_CLASSES])
         public = sorted(order[PRIVATE_CLASSES:])
         split = Split(tuple(CLASS_NAMES[k] for k in public), tuple(CLASS_NAMES[k] for k in private), ())
@@ -97,8 +93,19 @@ class ImagesTask:
     def label(self, name: str) -> int:
         """Return the class that a name is of; `TaskError` if there is none."""
         if name not in CLASS_NAMES:
-            raise TaskError(f"there is no class {name!r}; the set has {CLASS_NAMES[0]} to {CLASS_NAMES[-1]}")
+            raise TaskError(f"there is no class {name!r}; the set has {', '.join(CLASS_NAMES)}")
         return CLASS_NAMES.index(name)
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the styles: of each, every class has as many pictures."""
+        return STYLES
+
+    def style(self, name: str) -> int:
+        """Return the style of a name, or the one that says nothing for ``""``; `TaskError` if there is none."""
+        if name and name not in STYLES:
+            raise TaskError(f"there is no style {name!r}; the set has {', '.join(STYLES)}")
+        return STYLES.index(name) if name else len(STYLES)
 
     def prepare(self, progress: Progress) -> None:
         """Train the backbone on the public classes, once for all nodes of a machine."""
@@ -113,16 +120,17 @@ class ImagesTask:
 
         `TaskError` if there is no such class.
         """
-        if not labels or not set(labels) <= set(range(CLASSES)):
-            raise TaskError(f"classes are 0 to {CLASSES - 1}; got {sorted(labels)}")
-        parts = {label: self._part(label, test) for label in sorted(set(labels))}
+        if not labels or not set(labels) <= set(range(len(THINGS))):
+            raise TaskError(f"classes are 0 to {len(THINGS) - 1}; got {sorted(labels)}")
+        chosen = sorted(set(labels))
+        parts = torch.from_numpy(np.stack([self._part(label, test) for label in chosen]))
+        own, styles = torch.tensor(chosen).view(-1, 1, 1), torch.arange(len(STYLES)).view(1, -1, 1)
         return LabelledImages(
-            torch.cat(list(parts.values())),
-            torch.cat([torch.full((len(part),), label) for label, part in parts.items()]),
+            parts.flatten(0, 2), own.expand(parts.shape[:3]).flatten(), styles.expand(parts.shape[:3]).flatten()
         )
 
     def load_people(self) -> Mapping[str, Person]:
-        """Return every class as a person, by name: float32 ``[8, 8]`` of 0 to 1."""
+        """Return every class as a person, by name: float32 ``[24, 72]`` of 0 to 1, a pixel's colours side by side."""
         return self._people([*self.split.public, *self.split.enrolled])
 
     def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
@@ -131,17 +139,19 @@ class ImagesTask:
 
     def _people(self, names: Sequence[str]) -> dict[str, Person]:
         def samples(name: str, test: bool) -> tuple[np.ndarray, ...]:
-            return tuple((self._part(self.label(name), test).to(torch.float32) / GREY_LEVELS).numpy())
+            levels = self._part(self.label(name), test)
+            # Styles take turns, two pictures each: the first few samples have all of them, and so has every other one.
+            turns = levels.reshape(len(STYLES), -1, 2, IMAGE_SIDE, IMAGE_SIDE * CHANNELS).swapaxes(0, 1)
+            return tuple(turns.reshape(-1, IMAGE_SIDE, IMAGE_SIDE * CHANNELS) / np.float32(COLOUR_LEVELS))
 
         return {name: Person(name, samples(name, False), samples(name, True)) for name in sorted(names)}
 
-    def _part(self, label: int, test: bool) -> Tensor:
-        levels, labels = _digits()
-        mine = np.flatnonzero(labels == label)
-        draws = keyed_uint16(self.seed, "images.test", label, count=len(mine)).numpy()
-        order = mine[np.argsort(draws, kind="stable")]
-        held_out = round(TEST_SHARE * len(mine))
-        return torch.from_numpy(levels[order[:held_out] if test else order[held_out:]])
+    def _part(self, label: int, test: bool) -> np.ndarray:
+        """Return the training or the test images of a class, uint8 [styles, images, 24, 24, 3]."""
+        draws = keyed_uint16(self.seed, "images.test", label, count=PICTURES).numpy()
+        order = np.argsort(draws, kind="stable")
+        held_out = round(TEST_SHARE * PICTURES)
+        return _drawn(label)[:, order[:held_out] if test else order[held_out:]]
 
 
 #: The roles of the demo.

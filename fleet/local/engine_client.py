@@ -51,10 +51,12 @@ class EngineClient(TokenClient):
         )
 
     def generate(
-        self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None
+        self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None, style: str = ""
     ) -> engine.GenerateResponse:
-        """Have images generated: of a private class by its tag, or of a class by the backbone alone."""
-        request = engine.GenerateRequest(subject_tag=subject_tag, class_name=class_name, count=count, seed=seed)
+        """Have images generated in a style, or in any: of a private class by its tag, or of a class by the backbone."""
+        request = engine.GenerateRequest(
+            subject_tag=subject_tag, class_name=class_name, count=count, seed=seed, style=style
+        )
         return self.call(self.stub.Generate, engine.GenerateResponse, request, CALL_TIMEOUT_S)
 
     def _refuse(self, error: grpc.RpcError) -> NoReturn:

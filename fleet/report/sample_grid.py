@@ -1,4 +1,4 @@
-"""Grids of small grey pictures: samples of a generator, one row per thing that it was asked for."""
+"""Grids of small pictures in colour: samples of a generator, one row per thing that it was asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PictureRow:
     """Pictures that belong together."""
 
     label: str
-    pictures: np.ndarray  #: grey pictures ``[count, side, side]``
+    pictures: np.ndarray  #: colour levels 0 to 255, uint8 ``[count, side, side, 3]``
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,7 +31,7 @@ class GridPanel:
 
 
 @figure_style()
-def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, columns: int = 12) -> Figure:
+def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, columns: int = 12) -> Figure:
     """Draw panels of pictures below each other, the first pictures of each row.
 
     Raises `InvalidInputError` if there is nothing to draw, or pictures differ in size.
@@ -40,17 +40,15 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
     ----------
     grid_panels
         From top to bottom; all pictures have the same size.
-    white
-        Value of the brightest pixel; 0 is the darkest.
     columns
         Pictures per row at most.
     """
     rows = [row for panel in grid_panels for row in panel.rows]
     sizes = {row.pictures.shape[1:] for row in rows}
-    if len(sizes) != 1 or any(row.pictures.ndim != 3 or not len(row.pictures) for row in rows):
+    if len(sizes) != 1 or any(row.pictures.ndim != 4 or not len(row.pictures) for row in rows):
         raise InvalidInputError(
             f"cannot draw a grid of pictures of sizes {sorted(sizes)}",
-            hint="Give rows of at least one picture [count, side, side], all of one size.",
+            hint="Give rows of at least one picture [count, side, side, 3], all of one size.",
         )
     shown = min(columns, max(len(row.pictures) for row in rows))
     figure, axes = panels(
@@ -62,8 +60,8 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
         height_ratios=[len(panel.rows) for panel in grid_panels],
     )
     for axis, panel in zip(axes, grid_panels, strict=True):
-        canvas = _canvas([row.pictures[:shown] for row in panel.rows], shown, white)
-        axis.imshow(canvas, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+        canvas = _canvas([row.pictures[:shown] for row in panel.rows], shown)
+        axis.imshow(canvas, interpolation="nearest")
         axis.set_title(panel.title)
         axis.grid(visible=False)
         axis.spines[["left", "bottom"]].set_visible(False)
@@ -76,10 +74,10 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
     return figure
 
 
-def _canvas(rows: Sequence[np.ndarray], columns: int, white: float) -> np.ndarray:
+def _canvas(rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Lay rows of pictures out on white, a thin line apart."""
-    height, width = rows[0].shape[1:]
-    canvas = np.full((len(rows) * (height + _GAP), columns * (width + _GAP)), float(white))
+    height, width, channels = rows[0].shape[1:]
+    canvas = np.full((len(rows) * (height + _GAP), columns * (width + _GAP), channels), 255, np.uint8)
     for top, pictures in enumerate(rows):
         for left, picture in enumerate(pictures):
             y, x = top * (height + _GAP), left * (width + _GAP)

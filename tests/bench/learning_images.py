@@ -24,14 +24,18 @@ def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
         return Figure(f"images: {name}", tuple(values), unit, target)
 
     yield each("judge on real test images", [r.judge_accuracy for r in runs])
+    yield each("judge of styles on real test images", [r.judge_style_accuracy for r in runs])
     yield each("public classes that show", [r.public.accuracy for r in runs], Target(">=", 0.98))
     yield each("worst public class", [r.public.worst_class for r in runs])
+    yield each("public classes in the style asked for", [r.public.style_accuracy for r in runs], Target(">=", 0.95))
     yield each("Frechet distance, judge's hidden layer", [r.public.distance for r in runs], unit="1")
     yield each("the same of real test images (floor)", [r.public.real_distance for r in runs], unit="1")
     private = [one for r in runs for one in r.private]
     shown = [one.accuracy for one in private]
     yield mean_figure("images: private class by its own LoRA", shown, "share", Target(">=", 0.95))
     yield each("private class by its own LoRA, each", shown, Target(">=", 0.90))
+    styled = [one.style_accuracy for one in private]
+    yield each("private class in the style asked for, each", styled, Target(">=", 0.90))
     exact = [statistics.fmean(one.exact for one in r.private) for r in runs]
     yield each("forgotten: adapters and images as never enrolled, to the bit", exact, Target("=", 1))
     within = [float(one.never_enrolled_low <= one.forgotten <= one.never_enrolled_high) for one in private]

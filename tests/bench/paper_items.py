@@ -112,8 +112,7 @@ PAPER_ITEMS = (
         lambda f: f.holds(_ERASED),
         lambda f: (
             f"3 seeds, simulated chips; the target, {f[_ERASED]['target']} as a mean, is this project's own, not the "
-            "paper's, and was set after measuring; 8x8 digits and 243,012 parameters: says nothing about the paper's "
-            "own networks"
+            "paper's, and was set after measuring; other data and a small network: says nothing about the paper's own"
         ),
         _PROTOCOL,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from reram_fleet.v1.engine_pb2 import (
     TAG_REFUSAL_FORGOTTEN_TAG,
     TAG_REFUSAL_QUARANTINED,
+    TAG_REFUSAL_UNSPECIFIED,
     GenerateResponse,
     TagRefusal,
 )
@@ -20,8 +21,7 @@ from reram_fleet.v1.types_pb2 import Receipt
 from rich.table import Table
 from scipy.stats import binom, fisher_exact
 
-from edge_node.generation.diffusion import GREY_LEVELS
-from edge_node.generation.dit import CLASSES
+from edge_node.generation.dit import CLASSES, IMAGE_SHAPE
 from edge_node.tasks import GenerationTask
 from fleet.documents import Document, enum_word, quarantine_name
 from fleet.lab.demo.claims import Claim, open_receipts, per_node, verdicts, verdicts_text
@@ -35,13 +35,27 @@ from fleet.local.engine_client import EngineClient
 
 #: Least share of images that show their class, over all nodes.
 LEAST_PUBLIC, LEAST_PRIVATE, LEAST_PRIVATE_CLASS = 0.98, 0.95, 0.90
+#: Least share of images that have the style that they were asked for in, of public and of private classes.
+LEAST_STYLE = 0.95
 #: So few images miss a rate, and two samples of one model differ so much, once in a hundred times.
 CHANCE = 0.01
-#: Generated on each node of each public class, and of each private one.
-PUBLIC_IMAGES, PRIVATE_IMAGES = 8, 25
+#: Generated on each node in each style, of each public class, and of each private one.
+PUBLIC_IMAGES, PRIVATE_IMAGES = 2, 6
 #: Of the noise: the same before and after, another on every node, so that their images count separately.
 _SEED, _FRESH_SEED, _NODE_STRIDE = 1, 2, 1000
 _FORGOTTEN = "forgotten-tag"
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """Images of one class: colour levels, uint8 [count, 24, 24, 3], the style of each, or why there are none."""
+
+    levels: np.ndarray
+    styles: Sequence[int]
+    refusal: TagRefusal = TAG_REFUSAL_UNSPECIFIED
+
+
+NO_ALBUM = Album(np.zeros((0, *IMAGE_SHAPE), np.uint8), ())
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,9 @@ class Generated:
     public: float
     #: Share of each kept private class, by its tag.
     private: Mapping[str, float]
+    #: Shares of those of public and of kept private classes that have the style that they were asked for in.
+    public_style: float
+    private_style: float
     #: Share of the class to forget, by its tag; None where the node refused, and why.
     forgotten: float | None
     refusal: str
@@ -99,6 +116,16 @@ def _private(evidence: Evidence[Generated]) -> Claim:
             for name, share in enrolled.items()
         )
         + f"; mean {mean:.3f}",
+    )
+
+
+def _styles(evidence: Evidence[Generated]) -> Claim:
+    after = evidence.after.values()
+    public, private = (_mean([getattr(node, kind) for node in after]) for kind in ("public_style", "private_style"))
+    return Claim(
+        f"pictures have the style that they were asked for in, of private classes too (at least {LEAST_STYLE:.2f})",
+        min(public, private) >= LEAST_STYLE,
+        f"public {public:.3f}, private {private:.3f}",
     )
 
 
@@ -194,56 +221,57 @@ class Generation(DemoTask[Generated]):
 
     nouns = "classes"
     learns = False
-    claims = (_no_job, _silent, _public, _private, _refused, _bytes, _unknown, _active, _exact)
+    claims = (_no_job, _silent, _public, _private, _styles, _refused, _bytes, _unknown, _active, _exact)
 
     def __init__(self, people: DemoPeople, task: GenerationTask) -> None:
         self.people = people.enrolled
         self._task = task
         #: What the first node generated of the class to forget, with labels.
-        self._album: list[tuple[str, np.ndarray]] = []
+        self._shown: list[tuple[str, np.ndarray]] = []
 
     @cached_property
     def _judge(self) -> Judge:
-        real = self._task.images(range(CLASSES), test=False)
-        return Judge.train(real.levels, real.labels, self._task.seed)
+        return Judge.train(self._task.images(range(CLASSES), test=False), self._task.seed)
 
-    def hits(self, answer: GenerateResponse, name: str) -> tuple[int, int]:
-        """Return how many images show a class, as a classifier sees it that knows them all; and how many."""
-        if not answer.levels:
-            return 0, 0
-        shown = self._judge.classes(torch.from_numpy(pictures(answer))) == self._task.label(name)
+    def hits(self, album: Album, name: str) -> tuple[int, int]:
+        """Return how many images show a class, as a classifier sees it that knows them all; and how many there are."""
+        shown = self._judge.classes(torch.from_numpy(album.levels)) == self._task.label(name)
         return int(shown.sum()), len(shown)
 
+    def style_share(self, album: Album) -> float:
+        """Return the share of images that have the style that they were asked for in."""
+        return self._judge.style_accuracy(torch.from_numpy(album.levels), torch.tensor(album.styles))
+
     def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Generated:
-        """Have a node generate every class, always from the same noise."""
+        """Have a node generate every class in every style, always from the same noise."""
         name, seed = self.forgotten.name, _SEED + _NODE_STRIDE * index
         digest = hashlib.sha256()
 
-        def share(count: int, shown: str, **of: str) -> float:
-            answer = engine.generate(count, seed, **of)
-            digest.update(answer.levels)
-            return _share(*self.hits(answer, shown))
+        def drawn(count: int, **of: str) -> Album:
+            album = self._album(engine, count, seed, **of)
+            digest.update(album.levels.tobytes())
+            return album
 
-        public = [share(PUBLIC_IMAGES, each, class_name=each) for each in self._task.split.public]
-        private = {each: share(PRIVATE_IMAGES, each, subject_tag=tag) for each, tag in subjects.kept.items()}
-        alone = engine.generate(PRIVATE_IMAGES, seed, class_name=name)
-        digest.update(alone.levels)
-        hits, images = self.hits(alone, name)
-        by_tag = GenerateResponse()
+        public = {each: drawn(PUBLIC_IMAGES, class_name=each) for each in self._task.split.public}
+        private = {each: drawn(PRIVATE_IMAGES, subject_tag=tag) for each, tag in subjects.kept.items()}
+        alone = drawn(PRIVATE_IMAGES, class_name=name)
+        by_tag = fresh = NO_ALBUM
         if subjects.tag is not None:
-            by_tag = engine.generate(PRIVATE_IMAGES, seed, subject_tag=subjects.tag)
-        fresh = GenerateResponse()
+            by_tag = self._album(engine, PRIVATE_IMAGES, seed, subject_tag=subjects.tag)
         if moment is Moment.AFTER:
-            fresh = engine.generate(PRIVATE_IMAGES, _FRESH_SEED + _NODE_STRIDE * index, class_name=name)
-        fresh_hits, fresh_images = self.hits(fresh, name)
+            fresh = self._album(engine, PRIVATE_IMAGES, _FRESH_SEED + _NODE_STRIDE * index, class_name=name)
         if index == 0:
-            self._album.append((f"{moment}: by its name", pictures(alone)))
-            if by_tag.levels:
-                self._album.append((f"{moment}: by its tag", pictures(by_tag)))
+            self._shown.append((f"{moment}: by its name", alone.levels))
+            if len(by_tag.levels):
+                self._shown.append((f"{moment}: by its tag", by_tag.levels))
+        hits, images = self.hits(alone, name)
+        fresh_hits, fresh_images = self.hits(fresh, name)
         return Generated(
-            public=_mean(public),
-            private=private,
-            forgotten=_share(*self.hits(by_tag, name)) if by_tag.levels else None,
+            public=_mean([_share(*self.hits(album, each)) for each, album in public.items()]),
+            private={each: _share(*self.hits(album, each)) for each, album in private.items()},
+            public_style=_mean([self.style_share(album) for album in public.values()]),
+            private_style=_mean([self.style_share(album) for album in private.values()]),
+            forgotten=_share(*self.hits(by_tag, name)) if len(by_tag.levels) else None,
             refusal=enum_word(TagRefusal, by_tag.refusal).replace("_", "-") if by_tag.refusal else "",
             alone=hits,
             alone_images=images,
@@ -251,6 +279,16 @@ class Generation(DemoTask[Generated]):
             fresh_images=fresh_images,
             digest=digest.hexdigest(),
         )
+
+    def _album(self, engine: EngineClient, count: int, seed: int, **of: str) -> Album:
+        """Have so many images generated in each style; none at all if the node refuses."""
+        albums = []
+        for style, name in enumerate(self._task.styles):
+            answer = engine.generate(count, seed + style, style=name, **of)
+            if answer.refusal:
+                return replace(NO_ALBUM, refusal=answer.refusal)
+            albums.append(pictures(answer))
+        return Album(np.concatenate(albums), [style for style, part in enumerate(albums) for _ in part])
 
     def leaks(self, engine: EngineClient, tag: str) -> int:
         """Return how many images of the forgotten tag a node still generates, of one that is asked for."""
@@ -328,15 +366,15 @@ class Generation(DemoTask[Generated]):
         from fleet.report.style import save_figure
 
         title = f"Class {self.forgotten.name} on one node, enrolled and forgotten"
-        panel = GridPanel("", [PictureRow(label, levels) for label, levels in self._album])
-        save_figure(sample_grid(title, [panel], white=GREY_LEVELS), path)
+        panel = GridPanel("", [PictureRow(label, levels) for label, levels in self._shown])
+        save_figure(sample_grid(title, [panel], columns=4 * PRIVATE_IMAGES), path)
         return True
 
 
 def pictures(answer: GenerateResponse) -> np.ndarray:
-    """Return the images of an answer, grey levels 0 to 16, uint8 [count, rows, columns]."""
+    """Return the images of an answer, colour levels, uint8 [count, rows, columns, channels]."""
     flat = np.frombuffer(answer.levels, np.uint8)
-    return flat.reshape(-1, answer.rows or 1, answer.columns or 1).copy()
+    return flat.reshape(-1, answer.rows or 1, answer.columns or 1, answer.channels or 1).copy()
 
 
 def rate_interval(hits: int, images: int) -> tuple[float, float]:

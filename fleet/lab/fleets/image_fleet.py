@@ -1,4 +1,4 @@
-"""Image fleet: chips that generate digits, the judge of what they show, and what generating and learning took."""
+"""Image fleet: chips that generate pictures, the judge of what they show, and what generating and learning took."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
-from edge_node.generation.dit import CLASSES
+from edge_node.generation.dit import CLASSES, STYLES, prompts_of
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
-from edge_node.tasks import GenerationTask, LabelledImages
+from edge_node.tasks import GenerationTask
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -71,17 +72,15 @@ class ImageFleet:
 
     @cached_property
     def judge(self) -> Judge:
-        """What says which class an image shows."""
-        real = self.task.images(range(CLASSES), test=False)
-        return Judge.train(real.levels, real.labels, self.seed)
+        """Judge of which class an image shows, and in which style."""
+        return Judge.train(self.task.images(range(CLASSES), test=False), self.seed)
 
     @cached_property
     def backbone(self) -> TrainedBackbone:
         """The transformer, trained on public classes only."""
         progress = self.stage("training the backbone")
         return cached_backbone(
-            self.public.levels,
-            self.public.labels,
+            self.public,
             self.seed,
             self.size.backbone,
             folder=self.cache,
@@ -95,7 +94,7 @@ class ImageFleet:
             load_preset(PRESET),
             self.seed,
             [f"node-{node}" for node in range(self.size.nodes)],
-            examples=(self.public.levels, self.public.labels),
+            examples=self.public,
         )
 
     def learn(self, generator: AdaptedGenerator, label: int) -> LoraAdapter:
@@ -103,21 +102,20 @@ class ImageFleet:
         images = self.task.images([label], test=False)
         progress = self.stage(f"learning class {label}")
         mark = generator.ledger.mark()
-        learnt = learn_class(generator, images.levels, label, self.seed, self.size.subject, progress=progress)
+        learnt = learn_class(generator, images, label, self.seed, self.size.subject, progress=progress)
         self.learning_j.append(sum(cost.energy_j for cost in generator.ledger.since(mark).values()))
         return learnt
 
     def erase(self, generator: AdaptedGenerator, label: int) -> LoraAdapter:
         """Return the adapter that erases a public class, trained on these chips."""
-        kept = self.public.labels != label
-        retain = (self.public.levels[kept], self.public.labels[kept])
+        retain = self.public.where(self.public.labels != label)
         progress = self.stage(f"erasing class {label}")
         return erase_class(
             generator, self.public.of(label), retain, label, self.seed, self.size.erasure, progress=progress
         )
 
     def noise(self, purpose: str, labels: Sequence[int], count: int) -> Tensor:
-        """Return what generation starts from, float32 ``[N, labels x count, 8, 8]``, class after class."""
+        """Return what generation starts from, float32 ``[N, labels x count, 24, 24, 3]``, class after class."""
 
         def noise(node: int, label: int) -> Tensor:
             return keyed_noise(self.seed, "images.draw", purpose, node, label, count=count)
@@ -127,20 +125,30 @@ class ImageFleet:
     def generate(
         self, generator: AdaptedGenerator, purpose: str, labels: Sequence[int], count: int
     ) -> dict[int, Tensor]:
-        """Generate `count` images of each class on each node, uint8 ``[N, count, 8, 8]`` by class.
+        """Generate `count` images of each class on each node, uint8 ``[N, count, 24, 24, 3]`` by class.
 
-        The noise is a function of seed, purpose, node and class.
+        Styles take turns; the noise is a function of seed, purpose, node and class.
         """
-        asked = torch.tensor(labels).repeat_interleave(count)
+        asked = prompts_of(torch.tensor(labels).repeat_interleave(count), self.styles(count).repeat(len(labels)))
         images = generator.generate(asked, self.noise(purpose, labels, count), sampling=self.size.sampling)
         return dict(zip(labels, torch.split(images, count, dim=1), strict=True))
+
+    def styles(self, count: int) -> Tensor:
+        """Return the styles that so many images of a class are asked for in, int64 ``[count]``."""
+        return torch.arange(count) % STYLES
+
+    def style_accuracy(self, generated: Mapping[int, Tensor]) -> float:
+        """Return the share of images that have the style that they were asked for in."""
+        return sum(
+            self.judge.style_accuracy(images, self.styles(images.shape[1])) for images in generated.values()
+        ) / len(generated)
 
     def accuracy(self, generated: Mapping[int, Tensor]) -> float:
         """Return the share of images that show their class; all classes have as many."""
         return sum(self.judge.accuracy(images, label) for label, images in generated.items()) / len(generated)
 
     def images_digest(self, generator: AdaptedGenerator) -> str:
-        """Return the SHA-256 over the grey levels of images of all classes, always from the same noise."""
+        """Return the SHA-256 over the colour levels of images of all classes, always from the same noise."""
         images = self.generate(generator, "compare", range(CLASSES), self.size.compared_images)
         return hashlib.sha256(b"".join(each.numpy().tobytes() for each in images.values())).hexdigest()
 

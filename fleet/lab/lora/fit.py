@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_node.errors import EngineError
 from edge_node.generation.class_fit import digital_cost
-from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_chips
-from edge_node.generation.dit import CLASSES, IMAGE_SIDE
+from edge_node.generation.diffusion import STEPS, denoising_loss, from_colour_levels, noised, on_chips
+from edge_node.generation.dit import CLASSES, IMAGE_SHAPE, prompts_of
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import Progress, half_cosine
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.generator import subject_name
@@ -52,20 +53,20 @@ class LoraRecipe:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NoisyBatch:
-    """Random images ``[N, B, 8, 8]`` after random steps: which ones, their steps, and the noise in them."""
+    """Random images ``[N, B, 24, 24, 3]`` after random steps: which ones, as they were and noisy, and their steps."""
 
     picked: Tensor
+    clean: Tensor
     images: Tensor
     steps: Tensor
-    noise: Tensor
 
     @classmethod
     def of(cls, images: Tensor, shape: tuple[int, int], draws: torch.Generator) -> NoisyBatch:
         """Draw a batch ``[N, B]`` from images of -1 to 1."""
         picked = torch.randint(len(images), shape, generator=draws)
         steps = torch.randint(1, STEPS + 1, shape, generator=draws)
-        noise = torch.randn(*shape, IMAGE_SIDE, IMAGE_SIDE, generator=draws)
-        return cls(picked, noised(images[picked], steps, noise), steps, noise)
+        noise = torch.randn(*shape, *IMAGE_SHAPE, generator=draws)
+        return cls(picked, images[picked], noised(images[picked], steps, noise), steps)
 
 
 @dataclass(eq=False, slots=True)
@@ -157,7 +158,7 @@ def fit_lora(
 
 def learn_class(
     generator: Generator,
-    levels: Tensor,
+    examples: LabelledImages,
     label: int,
     seed: int,
     recipe: LoraRecipe | None = None,
@@ -171,17 +172,15 @@ def learn_class(
     adapter.
 
     The label is never withheld while the class is learnt: without it the device goes on to predict what it knows, and
-    guidance pulls the class away from that. What was tried (four chips, images that show their class, of private
-    classes 8, 1 and 2 of seeds 50 and 51): label withheld from a tenth of the images .94, .88, .96; from none .965,
-    .925, .97; and with twice as many steps of half as many images, in the same time, .98, .96, .98. `EngineError` if
-    the backbone was trained on the class, it has no images, or training diverges.
+    guidance pulls the class away from that. `EngineError` if the backbone was trained on the class, it has no images,
+    or training diverges.
 
     Parameters
     ----------
     generator
         The chips. All nodes train the adapter together, each on mini-batches of its own.
-    levels
-        Images of the class, grey levels 0 to 16, uint8 ``[B, 8, 8]``.
+    examples
+        Images of the class, with their styles.
     label
         The class: one that the backbone was not trained on.
     seed, recipe, progress
@@ -192,15 +191,16 @@ def learn_class(
             f"class {label} cannot be learnt beside the backbone: expected one of 0 to {CLASSES - 1} that it "
             f"was not trained on, and it was on {sorted(generator.backbone.trained_on)}"
         )
-    if not len(levels):
+    if not len(examples.labels):
         raise EngineError(f"class {label} has no images to learn from")
     recipe = recipe or LoraRecipe()
-    images, shape = from_grey_levels(levels), (generator.nodes, recipe.batch)
-    denoise, asked = on_chips(generator.chips), torch.full(shape, label)
+    images, shape = from_colour_levels(examples.levels), (generator.nodes, recipe.batch)
+    denoise, prompts = on_chips(generator.chips), prompts_of(torch.full_like(examples.styles, label), examples.styles)
 
     def loss(draws: torch.Generator) -> Tensor:
         batch = NoisyBatch.of(images, shape, draws)
-        return nn.functional.mse_loss(denoise(batch.images, batch.steps, asked), batch.noise)
+        predicted = denoise(batch.images, batch.steps, prompts[batch.picked])
+        return denoising_loss(predicted, batch.clean, batch.steps)
 
     layers = (*BLOCK_LAYERS, LABELS)
     return fit_lora(generator, subject_name(label), LoraKind.SUBJECT, layers, seed, recipe, loss, progress=progress)

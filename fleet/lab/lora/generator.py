@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import Sampling, on_chips, sample
-from edge_node.generation.dit import CLASSES, IMAGE_SIDE, NULL_LABEL
+from edge_node.generation.dit import IMAGE_SHAPE, NULL_PROMPT, STYLES
 from edge_node.generation.generator import Generator
 from edge_node.recognition.lora.branch import LoraBranch
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind
@@ -62,28 +62,29 @@ class AdaptedGenerator(Generator):
         return self.bank.digest(node)
 
     def generate(
-        self, labels: Tensor, noise: Tensor, *, sampling: Sampling | None = None, phase: Phase = Phase.INFER
+        self, prompts: Tensor, noise: Tensor, *, sampling: Sampling | None = None, phase: Phase = Phase.INFER
     ) -> Tensor:
-        """Generate images on every node: grey levels, uint8 ``[N, B, 8, 8]`` of 0 to 16.
+        """Generate images on every node: colour levels, uint8 ``[N, B, 24, 24, 3]`` of 0 to 255.
 
-        `EngineError` if a class does not exist, or the noise is not one image per node and label.
+        `EngineError` if a prompt does not exist, or the noise is not one image per node and prompt.
 
         Parameters
         ----------
-        labels
-            Class of each, int64 ``[B]``, the same on all nodes.
+        prompts
+            Class and style of each, int64 ``[B]``, the same on all nodes.
         noise
-            What each starts from, float32 ``[N, B, 8, 8]``.
+            What each starts from, float32 ``[N, B, 24, 24, 3]``.
         sampling
             Steps and guidance.
         phase
             What the work is charged to.
         """
-        expected = (self.nodes, len(labels), IMAGE_SIDE, IMAGE_SIDE)
+        expected = (self.nodes, len(prompts), *IMAGE_SHAPE)
         if noise.shape != expected:
-            raise EngineError(f"generating {len(labels)} images takes noise {expected}; got {tuple(noise.shape)}")
-        if unknown := sorted(set(labels.tolist()) - set(range(NULL_LABEL + 1))):
-            raise EngineError(f"there are no classes {unknown}: expected 0 to {CLASSES - 1}, or {NULL_LABEL} for none")
+            raise EngineError(f"generating {len(prompts)} images takes noise {expected}; got {tuple(noise.shape)}")
+        if unknown := sorted(set(prompts.tolist()) - set(range(NULL_PROMPT + 1))):
+            raise EngineError(f"there are no prompts {unknown}: expected 0 to {NULL_PROMPT}, which says nothing")
+        labels = prompts // (STYLES + 1)
         levels = torch.empty(noise.shape, dtype=torch.uint8)
         held = {adapter.spec.name for adapter in self.bank.adapters(0, LoraKind.SUBJECT)}
         alone = [label for label in sorted(set(labels.tolist())) if subject_name(label) in held]
@@ -92,9 +93,9 @@ class AdaptedGenerator(Generator):
         for group in groups:
             if not bool(group.any()):
                 continue
-            mine = labels[group]
-            with self.chips.charging(phase), self.serving(self._active(int(mine[0]))):
-                levels[:, group] = sample(on_chips(self.chips), noise[:, group], mine.expand(self.nodes, -1), sampling)
+            mine = prompts[group].expand(self.nodes, -1)
+            with self.chips.charging(phase), self.serving(self._active(int(labels[group][0]))):
+                levels[:, group] = sample(on_chips(self.chips), noise[:, group], mine, sampling)
         return levels
 
     @contextmanager

@@ -50,8 +50,8 @@ _DIFFERENCES = {
     ),
     PaperTask.IMAGES: (
         (
-            "other data and size: scikit-learn's 8x8 digits and 243,012 parameters instead of styles of "
-            "UnlearnCanvas at 128 pixels and a DiT-B/2; a style is a class here"
+            "other data and size: the project's own pictures of 24x24 pixels and 563,244 parameters instead of "
+            "styles of UnlearnCanvas at 128 pixels and a DiT-B/2; a thing is erased here, not a style"
         ),
         ("the backbone has seen seven classes; as published one of them is erased, honest is one of the other three"),
         "a judge trained on all classes says what an image shows: it is no part of the chip",

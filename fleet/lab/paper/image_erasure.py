@@ -4,7 +4,7 @@ With images of the class, by negative guidance, after Gandikota et al., "Erasing
 ICCV 2023, arXiv 2303.07345): asked for the class, the chips learn to predict what they did when asked for nothing,
 pushed away from the class, and what they did before for every other class and for nothing::
 
-    eps'(x, class) = eps(x, nothing) - PUSH (eps(x, class) - eps(x, nothing))
+    image'(x, class) = image(x, nothing) - PUSH (image(x, class) - image(x, nothing))
 
 Without, by random labels, which is what arXiv 2601.10037 does to erase a style: asked for the class, the chips learn
 to generate images of other ones; the others are learnt on as they are. It is here to be compared with.
@@ -16,12 +16,13 @@ strip test; only a class that the backbone never saw can be forgotten exactly.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_node.errors import EngineError
-from edge_node.generation.diffusion import from_grey_levels, on_chips
-from edge_node.generation.dit import BLOCKS, NULL_LABEL
+from edge_node.generation.diffusion import denoising_loss, from_colour_levels, on_chips
+from edge_node.generation.dit import BLOCKS, NULL_LABEL, NULL_PROMPT, prompts_of
 from edge_node.generation.generator import BLOCK_LAYERS, Generator
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import Progress
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.lora.fit import LoraRecipe, Loss, NoisyBatch, fit_lora
@@ -45,8 +46,8 @@ def erasure_name(label: int) -> str:
 
 def erase_class(
     generator: Generator,
-    forget: Tensor | None,
-    retain: tuple[Tensor, Tensor],
+    forget: LabelledImages | None,
+    retain: LabelledImages,
     label: int,
     seed: int,
     recipe: LoraRecipe | None = None,
@@ -63,40 +64,41 @@ def erase_class(
     generator
         The chips, without regard to what their bank holds.
     forget
-        Images of the class, grey levels 0 to 16, uint8 ``[B, 8, 8]``: the sealed forget set. None for random labels.
+        Images of the class: the sealed forget set. None for random labels.
     retain
-        Images of other classes that the backbone was trained on, and their labels, int64 ``[B]``.
+        Images of other classes that the backbone was trained on.
     label
         The class.
     seed, recipe, progress
         As for `fit_lora`; the method's own recipe if None.
     """
-    levels, labels = retain
+    labels = retain.labels
     if label not in generator.backbone.trained_on:
         raise EngineError(f"the backbone was not trained on class {label}: destroy its adapter instead, which is exact")
-    if (forget is not None and not len(forget)) or not len(levels) or bool((labels == label).any()):
+    if (forget is not None and not len(forget.labels)) or not len(labels) or bool((labels == label).any()):
         raise EngineError(
             f"erasing class {label} needs images of other classes only, and by guidance also images of it; got "
-            f"{len(levels)}, {int((labels == label).sum())} of them of the class, and "
-            f"{'none asked for' if forget is None else len(forget)}"
+            f"{len(labels)}, {int((labels == label).sum())} of them of the class, and "
+            f"{'none asked for' if forget is None else len(forget.labels)}"
         )
-    kept = from_grey_levels(levels)
     if forget is None:
         layers, recipe = RELABELLING_LAYERS, recipe or RELABELLING_RECIPE
-        loss = _relabelling(generator, kept, labels, label, recipe.batch)
+        loss = _relabelling(generator, retain, label, recipe.batch)
     else:
         layers, recipe = BLOCK_LAYERS, recipe or GUIDANCE_RECIPE
-        loss = _guidance(generator, from_grey_levels(forget), kept, labels, label, recipe.batch // 2)
+        loss = _guidance(generator, forget, retain, label, recipe.batch // 2)
     return fit_lora(generator, erasure_name(label), LoraKind.SHARED, layers, seed, recipe, loss, progress=progress)
 
 
-def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:
+def _guidance(generator: Generator, forget: LabelledImages, retain: LabelledImages, label: int, batch: int) -> Loss:
     shape, denoise = (generator.nodes, batch), on_chips(generator.chips)
-    erased, nothing = torch.full(shape, label), torch.full(shape, NULL_LABEL)
+    gone, kept = from_colour_levels(forget.levels), from_colour_levels(retain.levels)
+    nothing = torch.full(shape, NULL_PROMPT)
 
     def loss(draws: torch.Generator) -> Tensor:
         mine, others = NoisyBatch.of(gone, shape, draws), NoisyBatch.of(kept, shape, draws)
-        asked = _partly_withheld(labels[others.picked], draws)
+        erased = prompts_of(torch.full(shape, label), forget.styles[mine.picked])
+        asked = prompts_of(_partly_withheld(retain.labels[others.picked], draws), retain.styles[others.picked])
         with torch.no_grad(), generator.attached({}):
             before = denoise(
                 torch.cat([mine.images, mine.images, others.images], dim=1),
@@ -111,20 +113,22 @@ def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, 
         )
         now_class, now_others = after.chunk(2, dim=1)
         pushed = of_nothing - PUSH * (of_class - of_nothing)
-        away = nn.functional.mse_loss(now_class, pushed)
-        return away + RETAIN_WEIGHT * nn.functional.mse_loss(now_others, of_others)
+        away = denoising_loss(now_class, pushed, mine.steps)
+        return away + RETAIN_WEIGHT * denoising_loss(now_others, of_others, others.steps)
 
     return loss
 
 
-def _relabelling(generator: Generator, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:
+def _relabelling(generator: Generator, retain: LabelledImages, label: int, batch: int) -> Loss:
     shape, denoise = (generator.nodes, batch), on_chips(generator.chips)
+    kept = from_colour_levels(retain.levels)
     relabelled = torch.arange(batch).expand(shape) < batch // 2
 
     def loss(draws: torch.Generator) -> Tensor:
         others = NoisyBatch.of(kept, shape, draws)
-        asked = torch.where(relabelled, label, _partly_withheld(labels[others.picked], draws))
-        return nn.functional.mse_loss(denoise(others.images, others.steps, asked), others.noise)
+        labels = torch.where(relabelled, label, _partly_withheld(retain.labels[others.picked], draws))
+        asked = prompts_of(labels, retain.styles[others.picked])
+        return denoising_loss(denoise(others.images, others.steps, asked), others.clean, others.steps)
 
     return loss
 

@@ -2,8 +2,8 @@
 
 Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha 8 on the
 layers whose name has "fc" learns to show other styles when asked for the erased one. Its data, styles of UnlearnCanvas
-at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of scikit-learn and a transformer of 243,012
-parameters, and styles are classes.
+at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the project's own pictures and a transformer of 563,244
+parameters, and what is erased is a thing.
 
 As published, one of the classes that the backbone was trained on is erased. The honest arm takes a class that was kept
 out of the backbone: it is learnt by a LoRA and a label row of its own, and erased by destroying those. Taking every
@@ -93,8 +93,7 @@ def run(
 
 def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:
     trial = _Trial(fleet, label)
-    kept = fleet.public.labels != label
-    others = (fleet.public.levels[kept], fleet.public.labels[kept])
+    others = fleet.public.where(fleet.public.labels != label)
     report = fleet.stage(f"relabelling class {label}")
     before = trial.shown()
     trial.chips.install(erase_class(trial.chips, None, others, label, fleet.seed, recipe, progress=report))

@@ -61,6 +61,9 @@ def verify_images(
         "class forgotten, accuracy while it was enrolled": known.value,
         "class that arrived after the forget, accuracy": _shown(fleet, chips, newcomer).value,
         "class that was there before and after, accuracy": _shown(fleet, chips, kept).value,
+        "class that was there before and after, style asked for": fleet.style_accuracy(
+            fleet.generate(chips, "private", [kept], fleet.size.private_images)
+        ),
     }
     evidence = ExactEvidence(
         AdapterKind.SUBJECT, _digest(fleet, chips), _digest(fleet, never), left, chance=_shown(fleet, never, forgotten)

@@ -185,19 +185,21 @@ class RunRoundResponse(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., sealed_state: _Optional[bytes] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("subject_tag", "class_name", "count", "seed")
+    __slots__ = ("subject_tag", "class_name", "count", "seed", "style")
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    STYLE_FIELD_NUMBER: _ClassVar[int]
     subject_tag: str
     class_name: str
     count: int
     seed: int
-    def __init__(self, subject_tag: _Optional[str] = ..., class_name: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    style: str
+    def __init__(self, subject_tag: _Optional[str] = ..., class_name: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., style: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("refusal", "quarantine_reason", "generation", "levels", "rows", "columns", "infer_cost")
+    __slots__ = ("refusal", "quarantine_reason", "generation", "levels", "rows", "columns", "infer_cost", "channels")
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_REASON_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -205,6 +207,7 @@ class GenerateResponse(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     INFER_COST_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
     refusal: TagRefusal
     quarantine_reason: _types_pb2.QuarantineReason
     generation: int
@@ -212,4 +215,5 @@ class GenerateResponse(_message.Message):
     rows: int
     columns: int
     infer_cost: _types_pb2.PhaseCost
-    def __init__(self, refusal: _Optional[_Union[TagRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., levels: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...
+    channels: int
+    def __init__(self, refusal: _Optional[_Union[TagRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., levels: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ..., channels: _Optional[int] = ...) -> None: ...

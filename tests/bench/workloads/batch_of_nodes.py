@@ -24,7 +24,7 @@ from edge_node.backbones.filters import FilterBank
 from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
-from edge_node.generation.dit import DiffusionTransformer
+from edge_node.generation.dit import IMAGE_SHAPE, STYLES, DiffusionTransformer, prompts_of
 from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
@@ -41,8 +41,8 @@ SEEDS = (300, 301, 302)
 SAMPLES = 6
 #: Largest difference of numbers, as a share of the largest of them, where float arithmetic is in between.
 FLOAT64_TOLERANCE = 1e-9
-#: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
-GREY_TOLERANCE = 1
+#: Colour levels (of 255) that a pixel may differ by: a code on a rounding boundary may flip.
+COLOUR_TOLERANCE = 16
 _GENERATION = Sampling(steps=4)
 _IMAGES = 4
 
@@ -57,7 +57,7 @@ class Compared:
     exact: bool
     #: How many numbers are not the same bits.
     differing: int
-    #: Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
+    #: Largest difference as a share of the largest number (of colour levels, in levels), and what it may be.
     largest: float
     tolerance: float
 
@@ -185,8 +185,9 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
             # As trained ones spread; this one generates noise, which is as good to compare.
             drawn = keyed_normal(seed, "batch.transformer", number, count=parameter.numel())
             parameter.copy_(drawn.reshape(parameter.shape) / max(1, parameter.shape[-1]) ** 0.5)
-    noise = keyed_noise(seed, "batch.noise", count=len(ids) * _IMAGES).reshape(len(ids), _IMAGES, 8, 8)
-    labels = (torch.arange(_IMAGES) % 10).expand(len(ids), -1)
+    noise = keyed_noise(seed, "batch.noise", count=len(ids) * _IMAGES).reshape(len(ids), _IMAGES, *IMAGE_SHAPE)
+    labels = torch.arange(_IMAGES).expand(len(ids), -1)
+    asked = prompts_of(labels, labels % STYLES)
     for level in Fidelity:
 
         def chips_of(some: Sequence[str], level: Fidelity = level) -> Any:
@@ -197,10 +198,10 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
         tolerance = FLOAT64_TOLERANCE if level is Fidelity.IDEAL else None
         yield compared("products of the transformer's layers", level, *products, tolerance=tolerance)
         with torch.no_grad():
-            images = sample(on_chips(together), noise, labels, _GENERATION)
-            own = [sample(on_chips(one), noise[[n]], labels[[n]], _GENERATION) for n, one in enumerate(alone)]
-        name = "grey levels that the transformer generates"
-        yield compared(name, level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0)
+            images = sample(on_chips(together), noise, asked, _GENERATION)
+            own = [sample(on_chips(one), noise[[n]], asked[[n]], _GENERATION) for n, one in enumerate(alone)]
+        name = "colour levels that the transformer generates"
+        yield compared(name, level, images, torch.cat(own), tolerance=COLOUR_TOLERANCE, unit=1.0)
 
 
 def _products(chips: Any, seed: int) -> Tensor:

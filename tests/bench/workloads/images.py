@@ -1,9 +1,9 @@
-"""Digits: classes that a diffusion transformer on chips learns and forgets, and one that is erased from it.
+"""Pictures: classes that a diffusion transformer on chips learns and forgets, and one that is erased from it.
 
 Per seed: seven public classes train the backbone, three private ones are learnt on four chips, each by a LoRA with a
 label row of its own, then forgotten and compared with chips that never had them. Last, a public class is erased
 approximately, and the adapter that does it stripped off again. A judge that was trained on real images of all classes,
-and is on no chip, says what a generated image shows. Digits are no biometric data.
+and is on no chip, says what a generated image shows, and in which style. Pictures of things are no biometric data.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class PublicFigures:
     #: Share that shows its class: of all, and of the worst class.
     accuracy: float
     worst_class: float
+    #: Share that has the style that it was asked for in.
+    style_accuracy: float
     #: Frechet distance on the judge's hidden layer (not FID) to the training images, and of as many real test images:
     #: the floor.
     distance: float
@@ -49,8 +51,9 @@ class PrivateClass:
     """One class that the backbone never saw, learnt and forgotten: shares of generated images that show it."""
 
     label: int
-    #: While it is enrolled.
+    #: While it is enrolled; and the share that then has the style that it was asked for in.
     accuracy: float
+    style_accuracy: float
     #: Of chips that never had it, with its exact binomial interval at 95 %.
     never_enrolled: float
     never_enrolled_low: float
@@ -86,6 +89,7 @@ class ImagesRun:
 
     #: On real test images of all classes: how far the judge can be trusted.
     judge_accuracy: float
+    judge_style_accuracy: float
     public: PublicFigures
     private: tuple[PrivateClass, ...]
     erased: ErasedClass
@@ -117,6 +121,7 @@ def measure(fleet: ImageFleet) -> ImagesRun:
     judged = fleet.task.images(range(CLASSES), test=True)
     return ImagesRun(
         judge_accuracy=fleet.judge.accuracy(judged.levels, judged.labels),
+        judge_style_accuracy=fleet.judge.style_accuracy(judged.levels, judged.styles),
         public=_public(fleet, generated),
         private=private,
         erased=erased,
@@ -137,9 +142,10 @@ def _public(fleet: ImageFleet, generated: Mapping[int, Tensor]) -> PublicFigures
     return PublicFigures(
         accuracy=fleet.accuracy(generated),
         worst_class=min(judge.accuracy(images, label) for label, images in generated.items()),
+        style_accuracy=fleet.style_accuracy(generated),
         distance=distance(images.flatten(0, 1) for images in generated.values()),
         # As many of each class as were generated: the distance of small sets is larger.
-        real_distance=distance(test.of(label)[:count] for label in labels),
+        real_distance=distance(test.of(label).levels[:count] for label in labels),
     )
 
 
@@ -171,7 +177,7 @@ def _digests(fleet: ImageFleet, chips: AdaptedGenerator) -> tuple[list[str], str
 def forgotten_class(
     fleet: ImageFleet, label: int, enrolled: Tensor, without: Tensor, after: Tensor, again: Tensor, *, exact: bool
 ) -> PrivateClass:
-    """Return the figures of a class from images, uint8 ``[N, count, 8, 8]``, generated when asked for it.
+    """Return the figures of a class from images, uint8 ``[N, count, 24, 24, 3]``, generated when asked for it.
 
     Those are generated while it was enrolled, by chips that never had it, after the forget, and then from other noise.
     """
@@ -186,6 +192,7 @@ def forgotten_class(
     return PrivateClass(
         label=label,
         accuracy=fleet.judge.accuracy(enrolled, label),
+        style_accuracy=fleet.style_accuracy({label: enrolled}),
         never_enrolled=hits / asked,
         never_enrolled_low=interval.low,
         never_enrolled_high=interval.high,

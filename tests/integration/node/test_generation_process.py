@@ -61,7 +61,7 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     images = generate(device, subject_tag=kept)
     enroll(device, gone, GONE)
     assert enroll(device, gone, GONE).train_cost.energy_j == 0
-    assert np.frombuffer(images.levels, np.uint8).reshape(3, 8, 8).max() <= 16
+    assert np.frombuffer(images.levels, np.uint8).reshape(3, 24, 24, 3).std() > 0
     assert generate(device, subject_tag=gone).levels != never.levels
 
     # Suppressed at once; what is left is what there was before.
@@ -72,7 +72,7 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     assert generate(device, subject_tag=gone).refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_TAG
     assert generate(device, subject_tag=kept).levels == images.levels
     assert generate(device, class_name=GONE).levels == never.levels
-    sample = encode_sample(np.zeros((8, 8), np.float32))
+    sample = encode_sample(np.zeros((24, 72), np.float32))
     enrol = engine_pb2.EnrollRequest(ticket=fake.consent(gone), samples=[sample])
     assert code(device, "Enroll", enrol) is grpc.StatusCode.FAILED_PRECONDITION
 
@@ -94,7 +94,8 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     assert code(device, "Identify", identify) is grpc.StatusCode.FAILED_PRECONDITION
     for malformed in (
         engine_pb2.GenerateRequest(count=3),
-        engine_pb2.GenerateRequest(class_name="cat", count=3),
+        engine_pb2.GenerateRequest(class_name="whale", count=3),
+        engine_pb2.GenerateRequest(class_name="cat", style="baroque", count=3),
         engine_pb2.GenerateRequest(subject_tag=kept, count=0),
         engine_pb2.GenerateRequest(subject_tag=kept, count=10_000),
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from reram_fleet.crypto import signing
 from reram_fleet.v1 import operator_pb2 as operator
@@ -16,7 +15,7 @@ from rich.console import Console
 from fleet.errors import InvalidInputError
 from fleet.lab.demo import claims
 from fleet.lab.demo.evidence import Evidence
-from fleet.lab.demo.generation import Generated, Generation, pictures, rate_interval, same_rate_p
+from fleet.lab.demo.generation import NO_ALBUM, Album, Generated, Generation, pictures, rate_interval, same_rate_p
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
@@ -26,7 +25,9 @@ KEPT = "cd" * 16
 ACTIVE = [types.AdapterDigest(subject_tag=KEPT, digest=b"kept")]
 NEVER = Generated(
     public=0.99,
-    private={"d0": 1.0},
+    private={"cat": 1.0},
+    public_style=0.99,
+    private_style=0.97,
     forgotten=None,
     refusal="",
     alone=2,
@@ -69,8 +70,8 @@ def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),)):
 
 GOOD: Evidence[Generated] = replace(
     EVIDENCE,
-    forgotten_person="d8",
-    enrolled_on={"d0": NODES, "d8": NODES},
+    forgotten_person="cup",
+    enrolled_on={"cat": NODES, "cup": NODES},
     never=dict.fromkeys(NODES, NEVER),
     before=dict.fromkeys(NODES, BEFORE),
     after=dict.fromkeys(NODES, AFTER),
@@ -104,12 +105,14 @@ WRONG = {
     ),
     "public classes lost by the forget": (one("after", public=0.9), "public classes are generated"),
     "public classes lost by learning": (one("before", public=0.9), "public classes are generated"),
-    "a kept class is lost": (one("after", private={"d0": 0.4}), "private classes are generated"),
+    "a kept class is lost": (one("after", private={"cat": 0.4}), "private classes are generated"),
     "the class never was generated well": (one("before", forgotten=0.5), "private classes are generated"),
     "the mean is too low": (
-        replace(GOOD, before=dict.fromkeys(NODES, replace(BEFORE, forgotten=0.8, private={"d0": 0.8}))),
+        replace(GOOD, before=dict.fromkeys(NODES, replace(BEFORE, forgotten=0.8, private={"cat": 0.8}))),
         "private classes are generated",
     ),
+    "public pictures lose their style": (one("after", public_style=0.8), "style that they were asked for"),
+    "private pictures have any style": (one("after", private_style=0.3), "style that they were asked for"),
     "the tag is still generated": (one("after", forgotten=0.9, refusal=""), "refuses that tag now"),
     "the tag is refused for another reason": (one("after", refusal="quarantined"), "refuses that tag now"),
     "the tag never was generated": (one("before", forgotten=None), "refuses that tag now"),
@@ -153,7 +156,7 @@ def failed(evidence):
 
 def test_all_claims_hold_on_good_evidence():
     assert failed(GOOD) == []
-    assert len(check(GOOD)) == 20
+    assert len(check(GOOD)) == 21
 
 
 def test_class_may_miss_its_rate_by_chance():
@@ -201,14 +204,16 @@ def test_task_that_is_not_there_or_has_no_strangers_is_refused():
 def test_judge_sees_what_real_images_show(monkeypatch):
     monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 400)
     assert (len(IMAGES.public), len(TASK.people)) == (7, 3)
-    levels = IMAGES.images([IMAGES.private[0]], test=True).levels
-    answer = GenerateResponse(levels=levels.numpy().tobytes(), rows=8, columns=8)
+    real = IMAGES.images([IMAGES.private[0]], test=True)
+    album = Album(real.levels.numpy(), real.styles.tolist())
 
-    hits, images = TASK.hits(answer, TASK.people[0].name)
+    hits, images = TASK.hits(album, TASK.people[0].name)
 
-    assert images == len(levels) == len(pictures(answer))
+    assert images == len(real.levels)
     assert hits >= 0.9 * images
-    assert TASK.hits(answer, IMAGES.split.public[0])[0] < 0.1 * images
+    assert TASK.style_share(album) >= 0.9
+    assert TASK.hits(album, IMAGES.split.public[0])[0] < 0.1 * images
+    assert TASK.hits(NO_ALBUM, TASK.people[0].name) == (0, 0)
 
 
 def test_statistics_of_few_images():
@@ -216,5 +221,5 @@ def test_statistics_of_few_images():
     assert (low, round(high, 3)) == (0.0, 0.137)
     assert same_rate_p((0, 25), (0, 25)) == 1.0
     assert same_rate_p((0, 25), (20, 25)) < 1e-6
-    assert pictures(GenerateResponse()).shape == (0, 1, 1)
-    assert pictures(GenerateResponse(levels=bytes(128), rows=8, columns=8)).dtype == np.uint8
+    assert pictures(GenerateResponse()).shape == (0, 1, 1, 1)
+    assert pictures(GenerateResponse(levels=bytes(96), rows=4, columns=4, channels=3)).shape == (2, 4, 4, 3)

@@ -37,7 +37,7 @@ class Painter(Device):
 
     def study(self, tag, codes):
         self.codes = codes
-        self.node.enroll(self.ticket(tag), [np.full((8, 8), 0.5, np.float32)])
+        self.node.enroll(self.ticket(tag), [np.full((24, 72), 0.5, np.float32)])
 
     def learn(self, subject_tag, levels, progress):
         return LearntClass(self.codes, {phase: Cost() for phase in Phase})

@@ -111,7 +111,7 @@ def test_spikes_are_sparse_and_nothing_else_is():
 def test_the_model_charges_an_image_what_the_generator_does():
     generator = ImageGenerator.build(IMAGES_BRIEF, PRESET, 5, "north")
 
-    spent = generator.generate_class("d1", 1, seed=3).costs[Phase.INFER]
+    spent = generator.generate_class("cat", "", 1, seed=3).costs[Phase.INFER]
 
     assert (spent.energy_j, spent.seconds) == pytest.approx(by_the_model(generator.network), rel=1e-9)
     learning, subject = generator.network.training, IMAGES_BRIEF.recipe.subject

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import mse_loss
 
 from edge_node.errors import AdapterError, EngineError
 from edge_node.generation.class_codes import CLASS_LAYERS, MAX_CODE, SCALE_BITS, ClassLayout
 from edge_node.generation.class_fit import ClassRecipe, fit_class, free_label
-from edge_node.generation.diffusion import from_grey_levels, keyed_noise, noised, on_chips
+from edge_node.generation.diffusion import denoising_loss, from_colour_levels, keyed_noise, noised, on_chips
+from edge_node.generation.dit import NULL_STYLE, prompts_of
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, train_backbone
 from edge_node.tasks.images import ImagesTask
@@ -24,7 +24,7 @@ TAG = "7" * 32
 
 @pytest.fixture(scope="module")
 def backbone():
-    return train_backbone(PUBLIC.levels, PUBLIC.labels, 50, BACKBONE)
+    return train_backbone(PUBLIC, 50, BACKBONE)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,7 @@ def layout(backbone):
 
 
 def chips_of(backbone, *nodes):
-    examples = (PUBLIC.levels, PUBLIC.labels)
-    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=examples)
+    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=PUBLIC)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,9 @@ def factors(layout, value):
 
 
 def test_vector_is_b_of_every_layer_and_the_label_row(layout):
-    # Per block: ada 384, qkv 192, fc1 256, fc2 64, out 64; and 64 of the label row.
-    assert layout.length == (3 * 960 + 64) * RECIPE.rank
-    assert ClassLayout(layout.base, 1).length == 23_552
+    # Per block: ada 576, qkv 288, fc1 384, fc2 96, out 96; and 96 of the label row.
+    assert layout.length == (3 * 1440 + 96) * RECIPE.rank
+    assert ClassLayout(layout.base, 1).length == 35_328
 
 
 def test_codes_come_back_as_factors_to_half_a_step(layout):
@@ -110,17 +109,19 @@ def test_learning_is_a_function_of_chip_tag_and_images(attic, layout):
     assert not torch.equal(learn(levels=images(start=12)), first)
 
 
-def test_what_is_learnt_predicts_the_noise_in_images_of_the_class_better(attic, backbone, layout):
+def test_what_is_learnt_predicts_images_of_the_class_better(attic, backbone, layout):
     recipe = ClassRecipe(rank=2, steps=20)
     codes = fit_class(attic, layout, [images()], TAG, 1, recipe)
     steps = torch.arange(60)[None] + 30
     noise = keyed_noise(1, "test", count=60)[None]
-    x = noised(from_grey_levels(images().repeat(5, 1, 1))[None], steps, noise)
-    asked = torch.full((1, 60), free_label(backbone))
+    clean = from_colour_levels(images().repeat(5, 1, 1, 1))[None]
+    x = noised(clean, steps, noise)
+    labels = torch.full((1, 60), free_label(backbone))
+    asked = prompts_of(labels, torch.full_like(labels, NULL_STYLE))
 
     def loss(corrections):
         with torch.no_grad(), attic.attached(corrections):
-            return float(mse_loss(on_chips(attic.chips)(x, steps, asked), noise))
+            return float(denoising_loss(on_chips(attic.chips)(x, steps, asked), clean, steps))
 
     learnt = {
         name: lambda v, a=a, b=b: v @ a.mT @ b.mT for name, a, b in layout.factors(codes.long(), torch.tensor([1]))
@@ -149,7 +150,7 @@ def test_node_without_images_and_diverging_training_are_named(attic, layout):
 
 def test_backbone_that_knows_every_class_has_no_row_for_private_ones(backbone):
     everything = TASK.images(range(10), test=False)
-    full = train_backbone(everything.levels, everything.labels, 1, BackboneRecipe(1, 0, batch=2))
+    full = train_backbone(everything, 1, BackboneRecipe(1, 0, batch=2))
 
     assert free_label(backbone) == min(TASK.private)
     with pytest.raises(EngineError, match="no label row is free"):

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -14,22 +13,32 @@ from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import (
     STEPS,
     Sampling,
-    from_grey_levels,
+    denoising_loss,
+    from_colour_levels,
     kept_signal,
     keyed_noise,
     noised,
     on_chips,
     sample,
-    to_grey_levels,
+    to_colour_levels,
 )
-from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
+from edge_node.generation.dit import (
+    IMAGE_SHAPE,
+    NULL_LABEL,
+    NULL_PROMPT,
+    NULL_STYLE,
+    DiffusionTransformer,
+    patches,
+    prompts_of,
+    unpatched,
+)
+from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
 from edge_node.tasks.images import ImagesTask
 from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator, subject_name
 from fleet.lab.paper.image_erasure import erase_class, erasure_name
-from fleet.lab.verification.image_scores import Judge, frechet_distance
 from hwmodel import Phase, load_preset
 
 TASK = ImagesTask.of(50)
@@ -45,19 +54,17 @@ NODES = ("attic", "cellar")
 
 @pytest.fixture(scope="module")
 def backbone():
-    return train_backbone(PUBLIC.levels, PUBLIC.labels, 50, BACKBONE)
+    return train_backbone(PUBLIC, 50, BACKBONE)
 
 
 def chips_of(backbone, nodes=NODES):
-    return AdaptedGenerator.program(
-        backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels)
-    )
+    return AdaptedGenerator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=PUBLIC)
 
 
 def class_aware(backbone):
     """Return a network that its few steps have not taught to heed the label, made to heed it."""
     model = copy.deepcopy(backbone.model)
-    model.labels.rows[list(TASK.public)] += keyed_noise(1, "rows", count=len(TASK.public)).flatten(1)
+    model.labels.rows[list(TASK.public)] += keyed_noise(1, "rows", count=len(TASK.public)).flatten(1)[:, :96]
     return dataclasses.replace(backbone, model=model, base=frozen_base(model))
 
 
@@ -67,29 +74,34 @@ def chips(backbone):
 
 
 def images_of(label):
-    return TASK.images([label], test=False).levels
+    return TASK.images([label], test=False)
 
 
 def noise(count, nodes=2):
-    return keyed_noise(1, "test", count=nodes * count).view(nodes, count, 8, 8)
+    return keyed_noise(1, "test", count=nodes * count).view(nodes, count, *IMAGE_SHAPE)
+
+
+def asked(*labels, style=NULL_STYLE):
+    """Return prompts of labels in one style."""
+    return prompts_of(torch.tensor(labels), torch.full((len(labels),), style))
 
 
 def generated(generator, *labels):
-    return generator.generate(torch.tensor(labels), noise(len(labels)), sampling=BRIEF)
+    return generator.generate(asked(*labels), noise(len(labels)), sampling=BRIEF)
 
 
 def test_transformer_has_the_size_that_was_probed():
     model = DiffusionTransformer()
 
-    assert sum(p.numel() for p in model.parameters()) == 243_012
-    assert sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)) == 238_080
+    assert sum(p.numel() for p in model.parameters()) == 563_244
+    assert sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)) == 555_264
 
 
 def test_patches_are_put_together_as_they_were_cut():
-    images = torch.arange(3 * 64.0).view(3, 8, 8)
+    images = torch.arange(3.0 * 24 * 24 * 3).view(3, *IMAGE_SHAPE)
 
     assert torch.equal(unpatched(patches(images)), images)
-    assert patches(images)[0, 1].tolist() == [2, 3, 10, 11]
+    assert torch.equal(patches(images)[0, 1], images[0, :6, 6:12].flatten())
 
 
 def test_signal_fades_from_all_to_nothing_and_variance_is_kept():
@@ -99,27 +111,25 @@ def test_signal_fades_from_all_to_nothing_and_variance_is_kept():
     assert bool((signal.diff() < 0).all())
 
     steps = torch.tensor([40])
-    x = noised(torch.ones(1, 8, 8), steps, torch.zeros(1, 8, 8))
-    y = noised(torch.zeros(1, 8, 8), steps, torch.ones(1, 8, 8))
-    assert float(x[0, 0, 0] ** 2 + y[0, 0, 0] ** 2) == pytest.approx(1)
+    x = noised(torch.ones(1, *IMAGE_SHAPE), steps, torch.zeros(1, *IMAGE_SHAPE))
+    y = noised(torch.zeros(1, *IMAGE_SHAPE), steps, torch.ones(1, *IMAGE_SHAPE))
+    assert float(x[0, 0, 0, 0] ** 2 + y[0, 0, 0, 0] ** 2) == pytest.approx(1)
 
 
 def test_sampling_with_a_perfect_denoiser_returns_the_image():
-    image = from_grey_levels(PUBLIC.levels[:6]).view(2, 3, 8, 8)
+    image = from_colour_levels(PUBLIC.levels[:6]).view(2, 3, *IMAGE_SHAPE)
 
-    def perfect(x, steps, labels):
-        signal = kept_signal()[steps].float()[..., None, None]
-        aim = torch.cat([image, image], dim=1)
-        return (x - signal.sqrt() * aim) / (1 - signal).sqrt()
+    def perfect(x, steps, prompts):
+        return torch.cat([image, image], dim=1)
 
     levels = sample(perfect, noise(3), torch.zeros(2, 3, dtype=torch.int64))
 
-    assert torch.equal(levels, to_grey_levels(image))
+    assert torch.equal(levels, to_colour_levels(image))
 
 
 def test_guidance_pulls_away_from_what_is_predicted_for_no_class():
     def by_class(x, steps, labels):
-        return torch.where(labels == NULL_LABEL, 0.1, 0.5)[..., None, None].expand(x.shape)
+        return torch.where(labels == NULL_PROMPT, 0.1, 0.5)[..., None, None, None].expand(x.shape)
 
     def already_guided(x, steps, labels):
         return torch.full_like(x, 0.1 + 1.5 * 0.4)
@@ -137,21 +147,24 @@ def test_sampling_takes_no_more_steps_than_there_are(steps):
         Sampling(steps=steps)
 
 
-def test_training_learns_to_tell_noise_from_image(backbone):
+def test_training_learns_to_tell_image_from_noise(backbone):
     test = TASK.images(TASK.public, test=True)
     steps = torch.arange(len(test.labels)) % STEPS + 1
     added = keyed_noise(2, "test", count=len(test.labels))
 
-    predicted = backbone.model(noised(from_grey_levels(test.levels), steps, added), steps, test.labels)
+    clean, prompts = from_colour_levels(test.levels), prompts_of(test.labels, test.styles)
 
-    assert float(mse_loss(predicted, added)) < 0.5  # 1 before training
+    predicted = backbone.model(noised(clean, steps, added), steps, prompts)
+
+    # The mean of all images is what knows nothing of the one at hand.
+    assert float(mse_loss(predicted, clean)) < 0.6 * float(clean.var())
 
 
 def test_training_is_the_same_again_and_another_seed_is_another_network():
     brief = BackboneRecipe(steps=1, hardening_steps=1, batch=4)
 
     def digest(seed):
-        return train_backbone(PUBLIC.levels, PUBLIC.labels, seed, brief).base.digest
+        return train_backbone(PUBLIC, seed, brief).base.digest
 
     assert digest(1) == digest(1)
     assert digest(1) != digest(2)
@@ -161,7 +174,7 @@ def test_asked_for_a_class_that_it_never_saw_the_network_does_as_if_asked_for_no
     x, steps = noise(4)[0], torch.full((4,), 60)
 
     def predicted(label):
-        return backbone.model(x, steps, torch.full((4,), label))
+        return backbone.model(x, steps, asked(*[label] * 4))
 
     assert backbone.trained_on == set(TASK.public)
     assert torch.equal(predicted(FIRST), predicted(NULL_LABEL))
@@ -175,7 +188,7 @@ def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_pat
         def note(done, total):
             trained.append((done, total))
 
-        return cached_backbone(images.levels, images.labels, 1, brief, folder=tmp_path, progress=note)
+        return cached_backbone(images, 1, brief, folder=tmp_path, progress=note)
 
     first = get()
     assert trained == [(1, 2), (2, 2)]
@@ -184,7 +197,9 @@ def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_pat
 
     (file,) = tmp_path.glob("*.safetensors")
     content = bytearray(file.read_bytes())
-    assert set(load(bytes(content[32:]))) == set(first.model.state_dict())
+    kept = load(bytes(content[32:]))
+    assert {name for name in kept if not name.endswith(":scale")} == set(first.model.state_dict())
+    assert kept["blocks.0.fc1.weight"].dtype is torch.int8
     content[-1] ^= 1
     file.write_bytes(content)
     assert get().base.digest == first.base.digest
@@ -194,18 +209,26 @@ def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_pat
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
+def labelled(levels, labels=(0,), styles=(0,)):
+    return LabelledImages(levels, torch.tensor(labels), torch.tensor(styles))
+
+
+ONE = torch.zeros(1, *IMAGE_SHAPE, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
-    ("levels", "labels", "said"),
+    ("images", "said"),
     [
-        (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.int64), "float32"),
-        (torch.zeros(3, 8, 7, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "8, 7"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"\[2\]"),
-        (torch.zeros(1, 8, 8, dtype=torch.uint8), torch.full((1,), 10), "10"),
+        (labelled(ONE.float()), "float32"),
+        (labelled(ONE[:, :, :23]), "24, 23, 3"),
+        (labelled(ONE, labels=(0, 1)), r"class per image.*\[2\]"),
+        (labelled(ONE, labels=(10,)), "class is 0 to 9; got 10"),
+        (labelled(ONE, styles=(4,)), "style is 0 to 3; got 4"),
     ],
 )
-def test_what_are_no_labelled_images_is_refused(levels, labels, said):
+def test_what_are_no_labelled_images_is_refused(images, said):
     with pytest.raises(EngineError, match=said):
-        train_backbone(levels, labels, 1, BACKBONE)
+        train_backbone(images, 1, BACKBONE)
 
 
 def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chips):
@@ -230,13 +253,15 @@ def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chip
 
 def test_learning_makes_the_class_likelier_and_quantising_hardly_matters(chips):
     images = images_of(FIRST)
-    steps = (torch.arange(2 * len(images)) % STEPS + 1).view(2, -1)
-    added = keyed_noise(4, "test", count=2 * len(images)).view(2, -1, 8, 8)
-    x = noised(from_grey_levels(images).expand(2, -1, -1, -1), steps, added)
+    count = len(images.labels)
+    steps = (torch.arange(2 * count) % STEPS + 1).view(2, -1)
+    added = keyed_noise(4, "test", count=2 * count).view(2, -1, *IMAGE_SHAPE)
+    clean = from_colour_levels(images.levels).expand(2, -1, -1, -1, -1)
+    x, prompts = noised(clean, steps, added), prompts_of(images.labels, images.styles).expand(2, -1)
 
     def loss(*adapters):
         with torch.no_grad(), chips.serving(adapters):
-            return float(mse_loss(on_chips(chips.chips)(x, steps, torch.full(steps.shape, FIRST)), added))
+            return float(denoising_loss(on_chips(chips.chips)(x, steps, prompts), clean, steps))
 
     recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
     adapter = learn_class(chips, images, FIRST, 3, recipe)
@@ -252,17 +277,18 @@ def test_label_row_is_part_of_the_adapter(backbone, chips):
     assert float(row.abs().max()) > 0
 
     table = chips.chips.module.get_submodule("labels")
-    asked = torch.tensor([FIRST, FIRST, NULL_LABEL, FIRST])  # two nodes, two images each
+    own = asked(FIRST, FIRST, NULL_LABEL, FIRST, style=2)  # two nodes, two images each
     with torch.no_grad(), chips.serving([adapter]):
-        looked_up = table(asked)
-    assert torch.allclose(looked_up[0] - backbone.model.labels.rows[FIRST], row.float(), atol=1e-6)
+        looked_up = table(own)
+    rows, style = backbone.model.labels.rows, backbone.model.labels.styles[2]
+    assert torch.allclose(looked_up[0] - rows[FIRST] - style, row.float(), atol=1e-6)
     assert torch.equal(looked_up[0], looked_up[3])
-    assert torch.equal(table(asked), backbone.model.labels.rows[asked])
+    assert torch.equal(table(own), rows[[FIRST, FIRST, NULL_LABEL, FIRST]] + style)
 
 
 def test_fleet_draws_what_each_chip_draws_alone(backbone, chips):
     adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
-    labels = torch.tensor([*TASK.public, FIRST, FIRST])
+    labels = asked(*TASK.public, FIRST, FIRST)
     started = noise(len(labels))
     chips.install(adapter)
     together = chips.generate(labels, started, sampling=BRIEF)
@@ -272,22 +298,21 @@ def test_fleet_draws_what_each_chip_draws_alone(backbone, chips):
         alone.install(adapter)
         own = alone.generate(labels, started[index : index + 1], sampling=BRIEF)
         # Float arithmetic between the crossbars may round otherwise in another batch, and a code flip.
-        assert int((own[0].int() - together[index].int()).abs().max()) <= 1
+        assert int((own[0].int() - together[index].int()).abs().max()) <= 16
     assert not torch.equal(together[0], together[1])
 
 
 def test_class_of_the_backbone_is_not_enrolled_but_erased_and_the_other_way_round(chips):
-    known, kept = TASK.public[0], TASK.images(TASK.public[1:], test=False)
-    retain = (kept.levels, kept.labels)
+    known, retain = TASK.public[0], TASK.images(TASK.public[1:], test=False)
 
     with pytest.raises(EngineError, match=f"class {known}.*not trained on"):
         learn_class(chips, images_of(known), known, 3, LORA)
     with pytest.raises(EngineError, match=f"class {FIRST}.*exact"):
         erase_class(chips, images_of(FIRST), retain, FIRST, 3, LORA)
     with pytest.raises(EngineError, match="other classes only"):
-        erase_class(chips, images_of(known), (PUBLIC.levels, PUBLIC.labels), known, 3, LORA)
+        erase_class(chips, images_of(known), PUBLIC, known, 3, LORA)
     with pytest.raises(EngineError, match="no images"):
-        learn_class(chips, images_of(FIRST)[:0], FIRST, 3, LORA)
+        learn_class(chips, images_of(FIRST).of(SECOND), FIRST, 3, LORA)
 
     masked = erase_class(chips, images_of(known), retain, known, 3, LORA)
     assert masked.spec.kind is LoraKind.SHARED
@@ -301,14 +326,14 @@ def test_erasure_pushes_the_class_away_spares_the_others_and_is_undone_by_stripp
     chips = chips_of(class_aware(backbone))
     label, other, kept = TASK.public[0], TASK.public[3], TASK.images(TASK.public[1:], test=False)
     steps = torch.arange(60).expand(2, -1) + 30
-    x = noised(from_grey_levels(kept.levels[:60]).expand(2, -1, -1, -1), steps, noise(60))
+    x = noised(from_colour_levels(kept.levels[:60]).expand(2, -1, -1, -1, -1), steps, noise(60))
 
-    def predicted(asked, *adapters):
+    def predicted(label, *adapters):
         with torch.no_grad(), chips.serving(adapters):
-            return on_chips(chips.chips)(x, steps, torch.full(steps.shape, asked))
+            return on_chips(chips.chips)(x, steps, asked(*[label] * 60).expand(2, -1))
 
     recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
-    adapter = erase_class(chips, images_of(label), (kept.levels, kept.labels), label, 3, recipe)
+    adapter = erase_class(chips, images_of(label), kept, label, 3, recipe)
 
     of_class, of_nothing = predicted(label), predicted(NULL_LABEL)
     pushed = of_nothing - (of_class - of_nothing)
@@ -355,29 +380,7 @@ def test_diverging_training_and_unknown_layers_are_named(chips):
 
 
 def test_images_of_no_class_and_noise_of_another_size_are_refused(chips):
-    with pytest.raises(EngineError, match=r"\[11\]"):
-        chips.generate(torch.tensor([11]), noise(1))
-    with pytest.raises(EngineError, match=r"\(2, 3, 8, 8\); got \(2, 1, 8, 8\)"):
-        chips.generate(torch.tensor([0, 1, 2]), noise(1))
-
-
-def test_distance_of_normal_clouds_is_that_of_their_means_and_covariances():
-    cloud = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1))
-    cloud = (cloud - cloud.mean(dim=0)) @ torch.linalg.inv(torch.linalg.cholesky(cloud.T.cov())).T
-
-    assert frechet_distance(cloud, cloud) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(cloud, cloud + torch.tensor([3.0, 0, 4])) == pytest.approx(25, rel=1e-4)
-    stretched = cloud * torch.tensor([1.0, 2, 3])
-    assert frechet_distance(cloud, stretched) == pytest.approx(1 + 4, rel=1e-3)
-    with pytest.raises(EngineError, match="two images"):
-        frechet_distance(cloud, cloud[:1])
-
-
-def test_judge_knows_digits_that_it_has_not_seen():
-    real, test = TASK.images(range(10), test=False), TASK.images(range(10), test=True)
-
-    judge = Judge.train(real.levels, real.labels, 1)
-
-    assert judge.accuracy(test.levels, test.labels) > 0.96
-    assert judge.activations(test.levels).shape == (len(test.labels), 128)
-    assert math.isclose(judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean()))
+    with pytest.raises(EngineError, match=r"\[55\]"):
+        chips.generate(torch.tensor([55]), noise(1))
+    with pytest.raises(EngineError, match=r"\(2, 3, 24, 24, 3\); got \(2, 1, 24, 24, 3\)"):
+        chips.generate(asked(0, 1, 2), noise(1))

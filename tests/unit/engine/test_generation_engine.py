@@ -47,7 +47,7 @@ def probe(*vectors):
 
 
 def image(value=0.5):
-    return np.full((8, 8), value, np.float32)
+    return np.full((24, 72), value, np.float32)
 
 
 def test_engine_that_generates_has_no_part_of_recognition():
@@ -132,15 +132,15 @@ def test_adapter_that_does_not_fit_is_refused_and_changes_nothing(adapter, said)
     assert engine.active_subjects(0) == [trained(ANN)]
 
 
-def test_images_are_kept_as_the_grey_levels_that_came():
+def test_images_are_kept_as_the_colour_levels_that_came():
     levels = make_engine(2).capture([image(0.5), image(1.0)])
 
     assert levels.dtype is torch.int32
-    assert levels.shape == (2, 2, 64)
-    assert sorted(set(levels.flatten().tolist())) == [8, 16]
+    assert levels.shape == (2, 2, 1728)
+    assert sorted(set(levels.flatten().tolist())) == [128, 255]
 
 
-@pytest.mark.parametrize("sample", [image(1.1), image(-0.1), image(float("nan")), np.zeros((8, 7), np.float32)])
+@pytest.mark.parametrize("sample", [image(1.1), image(-0.1), image(float("nan")), np.zeros((24, 24), np.float32)])
 def test_what_is_no_image_is_refused(sample):
     with pytest.raises(SampleError, match="image 1"):
         make_engine().capture([image(), sample])

@@ -34,7 +34,7 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
         "codes of the liquid",
         "drives of the hidden layer",
         "products of the transformer's layers",
-        "grey levels that the transformer generates",
+        "colour levels that the transformer generates",
     }
     assert set(levels) - everywhere == {
         "captured codes of engines",
@@ -50,7 +50,7 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
 def test_tile_accurate_integers_have_no_tolerance(measured):
     floats = {line.what for line in measured if line.fidelity == TILE and not line.exact}
 
-    assert floats == {"grey levels that the transformer generates", "scores of subject adapters"}
+    assert floats == {"colour levels that the transformer generates", "scores of subject adapters"}
 
 
 def test_one_flipped_integer_is_counted_and_fails():

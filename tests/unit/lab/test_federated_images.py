@@ -28,7 +28,7 @@ def test_every_private_class_is_measured_and_its_message_is_small(tmp_path, monk
     assert all(0 <= share <= 1 for one in classes for share in (one.own, one.mean))
     # Two nodes with other images and other chips learn something else, about the same thing.
     assert all(0 < one.apart < 2 for one in classes)
-    assert all(one.message_bytes < 3 * 2944 * 2 for one in classes)
+    assert all(one.message_bytes < 3 * 4416 * 2 for one in classes)
 
 
 def test_figures_hold_the_mean_to_the_target_of_the_issue():

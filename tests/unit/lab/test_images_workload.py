@@ -10,7 +10,7 @@ from torch import nn
 
 from edge_node.errors import TaskError
 from edge_node.generation.diffusion import Sampling
-from edge_node.generation.dit import CLASSES
+from edge_node.generation.dit import CLASSES, STYLES
 from edge_node.generation.training import BackboneRecipe
 from edge_node.tasks.images import ImagesTask
 from fleet.errors import InvalidInputError
@@ -80,7 +80,8 @@ def test_figures_are_plain_numbers_and_energy_is_booked(measured):
     figures, _ = measured
 
     assert json.loads(json.dumps(dataclasses.asdict(figures)))["erased"]["label"] == figures.erased.label
-    assert figures.judge_accuracy > 0.96
+    assert figures.judge_accuracy > 0.97
+    assert figures.judge_style_accuracy > 0.97
     assert figures.public.distance > figures.public.real_distance > 0
     assert figures.learn_energy_j > 0
 
@@ -99,15 +100,15 @@ def test_progress_of_each_training_is_told_to_its_end(measured):
 
 def test_interval_of_the_never_enrolled_is_exact():
     # Bright images show a 3, dark ones a 4.
-    bright = Judge(nn.Linear(64, 128), nn.Linear(128, CLASSES))
+    bright = Judge(nn.Linear(1728, 128), nn.Linear(128, CLASSES), nn.Linear(128, STYLES))
     nn.init.ones_(bright.hidden.weight)
     nn.init.zeros_(bright.output.weight)
     bright.output.weight.data[3] = 1
     bright.output.bias.data[:] = torch.eye(CLASSES)[4]
     fleet = ImageFleet(ImagesTask.of(50), TINY, images.silent)
     fleet.judge = bright
-    without = torch.zeros(2, 10, 8, 8, dtype=torch.uint8)
-    without[1, 4] = 16
+    without = torch.zeros(2, 10, 24, 24, 3, dtype=torch.uint8)
+    without[1, 4] = 255
     none = torch.zeros_like(without)
 
     figures = images.forgotten_class(fleet, 3, without, without, without, none, exact=True)
@@ -121,8 +122,8 @@ def test_interval_of_the_never_enrolled_is_exact():
 
 
 def test_pictures_are_written(tmp_path):
-    rows = [PictureRow(str(k), np.full((2, 8, 8), k)) for k in range(3)]
-    figure = sample_grid("Digits", [GridPanel("few", rows), GridPanel("more", rows * 2)], white=16)
+    rows = [PictureRow(str(k), np.full((2, 8, 8, 3), k, np.uint8)) for k in range(3)]
+    figure = sample_grid("Pictures", [GridPanel("few", rows), GridPanel("more", rows * 2)])
 
     written = save_figure(figure, tmp_path / "grid.png")
 
@@ -134,9 +135,9 @@ def test_pictures_are_written(tmp_path):
 
 
 def test_pictures_of_two_sizes_are_refused():
-    rows = [PictureRow("a", np.zeros((2, 8, 8))), PictureRow("b", np.zeros((2, 7, 7)))]
+    rows = [PictureRow("a", np.zeros((2, 8, 8, 3))), PictureRow("b", np.zeros((2, 7, 7, 3)))]
     with pytest.raises(InvalidInputError, match="sizes"):
-        sample_grid("Digits", [GridPanel("mixed", rows)], white=16)
+        sample_grid("Pictures", [GridPanel("mixed", rows)])
 
 
 def test_roles_are_disjoint_and_drawn_by_the_seed():
@@ -156,18 +157,21 @@ def test_test_images_train_nothing_and_private_images_are_nobodys():
         share = len(test.labels) / (len(train.labels) + len(test.labels))
         assert share == pytest.approx(0.3, abs=0.01)
     total = sum(len(task.images(range(CLASSES), test=test).labels) for test in (False, True))
-    assert total == 1797
+    assert total == 10 * 4 * 120
     assert set(task.images(task.public, test=False).labels.tolist()) == set(task.public)
     assert set(map(task.label, task.public_samples())) == set(task.public)
     people = task.load_people()
     assert set(map(task.label, people)) == set(range(CLASSES))
-    assert people["d3"].train[0].dtype == np.float32
-    assert max(sample.max() for sample in people["d3"].train) == 1
+    assert {(sample.dtype, sample.shape) for sample in people["cat"].train} == {(np.dtype(np.float32), (24, 72))}
+    assert min(sample.min() for sample in people["cat"].train) >= 0
+    assert max(sample.max() for sample in people["cat"].train) <= 1
 
 
 @pytest.mark.parametrize("labels", [[], [10], [3, -1]])
 def test_classes_that_do_not_exist_are_refused(labels):
     with pytest.raises(TaskError, match="classes are 0 to 9"):
         ImagesTask.of(1).images(labels, test=False)
-    with pytest.raises(TaskError, match="d10"):
-        ImagesTask.of(1).label("d10")
+    with pytest.raises(TaskError, match="whale"):
+        ImagesTask.of(1).label("whale")
+    with pytest.raises(TaskError, match="no style 'baroque'"):
+        ImagesTask.of(1).style("baroque")

@@ -87,8 +87,7 @@ def chips_of_a_fleet(cache):
 def test_relabelling_changes_what_is_drawn_by_the_papers_layers_alone(chips_of_a_fleet):
     fleet, chips = chips_of_a_fleet
     before, known = fleet.images_digest(chips), fleet.task.public[0]
-    kept = fleet.public.labels != known
-    others = (fleet.public.levels[kept], fleet.public.labels[kept])
+    others = fleet.public.where(fleet.public.labels != known)
     adapter = erase_class(chips, None, others, known, SEED, RELABELLING)
 
     chips.install(adapter)
@@ -103,13 +102,11 @@ def test_relabelling_changes_what_is_drawn_by_the_papers_layers_alone(chips_of_a
 @pytest.mark.parametrize("case", ["unknown class", "its own images", "no images"])
 def test_what_cannot_be_relabelled_is_refused(chips_of_a_fleet, case):
     fleet, chips = chips_of_a_fleet
-    levels, labels = fleet.public.levels, fleet.public.labels
     known, private = fleet.task.public[0], fleet.task.private[0]
-    others = labels != known
     label, images_of = {
-        "unknown class": (private, (levels, labels)),
-        "its own images": (known, (levels, labels)),
-        "no images": (known, (levels[others][:0], labels[others][:0])),
+        "unknown class": (private, fleet.public),
+        "its own images": (known, fleet.public),
+        "no images": (known, fleet.public.where(fleet.public.labels < 0)),
     }[case]
 
     with pytest.raises(EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"):

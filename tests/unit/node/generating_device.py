@@ -43,17 +43,17 @@ class FakeImageGenerator:
         codes = np.arange(FEATURES, dtype=np.int32) + int(levels.sum()) % 1000
         return LearntClass(codes, {**NOTHING, Phase.TRAIN: Cost(1e-3, 0.1)})
 
-    def generate_subject(self, adapter, count, seed):
+    def generate_subject(self, adapter, style, count, seed):
         self._work()
         return self._images(adapter.code_sum[0] // adapter.count, count, seed)
 
-    def generate_class(self, name, count, seed):
+    def generate_class(self, name, style, count, seed):
         if name not in {"d1", "d2"}:
             raise EngineError(f"there is no class {name!r}")
         return self._images(int(name[1]), count, seed)
 
     def _images(self, value, count, seed):
-        levels = np.full((count, 8, 8), (value + seed) % 17, np.uint8)
+        levels = np.full((count, 8, 8, 3), (value + seed) % 17, np.uint8)
         return GeneratedImages(levels, {**NOTHING, Phase.INFER: Cost(1e-6 * count, 0.0)})
 
     def _work(self):
@@ -133,4 +133,4 @@ class Device:
 
 
 def images(shade=0.5, count=3):
-    return [np.full((8, 8), shade, np.float32) + np.float32(number / 32) for number in range(count)]
+    return [np.full((24, 72), shade, np.float32) + np.float32(number / 32) for number in range(count)]

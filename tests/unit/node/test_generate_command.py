@@ -11,7 +11,7 @@ from edge_node import cli
 from edge_node.errors import RefusedError
 
 TAG = "a" * 32
-GENERATED = engine_pb2.GenerateResponse(levels=bytes(range(128)), rows=8, columns=8)
+GENERATED = engine_pb2.GenerateResponse(levels=bytes(range(96)), rows=4, columns=4, channels=3)
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def run(monkeypatch, tmp_path):
     return run_it
 
 
-def test_images_are_written_as_grey_levels(run):
-    result, asked, file = run(GENERATED, "--tag", TAG, "--count", "2", "--seed", "7")
+def test_images_are_written_as_colour_levels(run):
+    result, asked, file = run(GENERATED, "--tag", TAG, "--style", "night", "--count", "2", "--seed", "7")
 
     assert result.exit_code == 0
-    assert asked == [("Generate", engine_pb2.GenerateRequest(subject_tag=TAG, count=2, seed=7))]
+    assert asked == [("Generate", engine_pb2.GenerateRequest(subject_tag=TAG, style="night", count=2, seed=7))]
     with np.load(file) as archive:
-        assert archive["levels"].shape == (2, 8, 8)
+        assert archive["levels"].shape == (2, 4, 4, 3)
         assert archive["levels"].tobytes() == GENERATED.levels
 
 
@@ -53,7 +53,7 @@ def test_refusal_is_an_error_with_its_reason_and_no_file(run):
     assert not file.exists()
 
 
-@pytest.mark.parametrize("arguments", [(), ("--tag", TAG, "--class", "d3")])
+@pytest.mark.parametrize("arguments", [(), ("--tag", TAG, "--class", "cat")])
 def test_tag_or_class_is_asked_for_and_not_both(run, arguments):
     result, asked, _ = run(GENERATED, *arguments)
 

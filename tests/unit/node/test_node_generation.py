@@ -34,14 +34,14 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     assert again.train_cost.energy_j == 0
     assert device.image_generator.learnt == [3]
     captured = device.node.context.cipher.open_samples(device.journal.enrolment(tag))
-    assert captured.codes.shape == (3, 64)
-    assert captured.codes[0].tolist() == [8] * 64
+    assert captured.codes.shape == (3, 1728)
+    assert captured.codes[0].tolist() == [128] * 1728
     assert captured.trained.tolist() == list(device.engine.active_subjects(0)[0].code_sum)
     plain = captured.to_bytes()
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert captured.codes[0].astype("<i4").tobytes() not in stored
     assert captured.trained.astype("<i4").tobytes() not in stored
-    assert len(plain) == 8 + 3 * 32 + 4 * (3 * 64 + FEATURES)
+    assert len(plain) == 8 + 3 * 32 + 4 * (3 * 1728 + FEATURES)
 
 
 def test_further_images_are_learnt_together_with_those_before(device):
@@ -135,7 +135,7 @@ def test_private_class_is_generated_by_its_tag_and_public_ones_by_name(device):
 
     mine, public = device.generate(tag), device.generate(name="d1", seed=3)
 
-    assert (mine.rows, mine.columns, len(mine.levels)) == (8, 8, 2 * 64)
+    assert (mine.rows, mine.columns, mine.channels, len(mine.levels)) == (8, 8, 3, 2 * 192)
     assert set(public.levels) == {4}
     assert public.infer_cost.energy_j == 2e-6
     assert device.node.inference_counts() == (4, 0)
