@@ -72,6 +72,8 @@ class TorchModel:
             chips = program(model, preset, fleet_seed, nodes=tuple(node_ids), calibration=calibration, ledger=ledger)
         except HwModelError as error:
             raise TaskError(f"the model cannot be put on crossbars: {error}") from error
+        except Exception as error:
+            raise TaskError(f"the model fails on public samples ({type(error).__name__}: {error})") from error
         for part in chips.digital:
             # One that is longer than one along two axes may be a matrix: its products would be on no bill.
             if sum(length > 1 for length in chips.module.get_parameter(part.name).shape) > 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import struct
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,8 +33,8 @@ def read_sample(file: Path) -> np.ndarray:
         raise TaskError(f"{file} is no sample: they end with {', '.join(SUFFIXES)}")
     try:
         return reader(file)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        # Pillow raises `SyntaxError` for some broken files.
+    except (OSError, ValueError, EOFError, SyntaxError, struct.error) as error:
+        # The last two are what Pillow and scipy raise for some broken files.
         raise TaskError(f"{file} cannot be read ({error})") from error
 
 

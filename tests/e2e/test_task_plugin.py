@@ -59,14 +59,15 @@ def run(environment: dict[str, str]) -> Callable[..., dict[str, Any]]:
 
 
 def test_a_written_task_runs_on_a_fleet_that_enrols_people_and_forgets_one(
-    run: Callable[..., dict[str, Any]], tmp_path: Path
+    run: Callable[..., dict[str, Any]], environment: dict[str, str], tmp_path: Path
 ) -> None:
     state = str(tmp_path / "fleet")
     # Without Flower: none of its processes loads a task.
     started = run("up", "--task", "drawn", "--nodes", "2", "--no-flower", "--metrics-port", "0", "--state", state)
     try:
         node = started["nodes"][0]["state"]
-        people = {one["person"]: one["tag"] for one in run("people", "enroll", "--count", "3", "--state", state)["people"]}
+        enrolled = run("people", "enroll", "--count", "3", "--state", state)["people"]
+        people = {one["person"]: one["tag"] for one in enrolled}
         forgotten, *kept = people
 
         def named(person: str) -> set[str]:
@@ -76,14 +77,12 @@ def test_a_written_task_runs_on_a_fleet_that_enrols_people_and_forgets_one(
         assert {person: named(person) for person in people} == {person: {tag} for person, tag in people.items()}
         forget = run("forget", "create", "--subject", forgotten, "--yes", "--wait", "--timeout", "90")
         assert forget["state"] == "converged"
-        assert {each["adapter_kind"]: each["verdict"] for each in forget["verdicts"]} == {
-            "subject-adapter": "EXACT",
-            "closed-form-head": "EXACT",
-        }
+        verdicts = {kind: found["verdict"] for kind, found in forget["verdicts"].items()}
+        assert verdicts == {"subject-adapter": "EXACT", "closed-form-head": "EXACT"}
         assert people[forgotten] not in named(forgotten)
         assert {person: named(person) for person in kept} == {person: {people[person]} for person in kept}
     finally:
-        run("down", "--state", state)
+        subprocess.run([program("fleet"), "down", "--state", state], env=environment, check=True)
 
 
 def test_a_written_task_is_verified_for_every_kind_of_adapter(run: Callable[..., dict[str, Any]]) -> None:

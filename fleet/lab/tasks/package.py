@@ -134,8 +134,8 @@ $ pytest                        # here
 ```
 
 Samples are in `{task.samples.folder}`, or
-where the environment variable `{task.samples.variable}` says. Nodes read those of the public people only; everybody else
-comes in through `edge-node enroll`.
+where the environment variable `{task.samples.variable}` says. Nodes read those of the public people only: everybody
+else comes in through `edge-node enroll`.
 
 `{module}.py` is yours to edit: who is public, where samples are, how a file is read (`read=` of `SampleFolder`).
 Another model, or other features of it, makes other codes of the same person: write another task for it.
