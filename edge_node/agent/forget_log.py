@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from reram_fleet.concepts import concept_tag
 from reram_fleet.crypto import signing
 from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.identifiers import is_subject_tag
@@ -83,6 +84,8 @@ def new_entries(
             )
         if malformed := [tag for tag in command.subject_tags if not is_subject_tag(tag)]:
             raise LogRejectedError(f"entry {number} names {len(malformed)} malformed subject tags")
+        if not {concept_tag(name) for name in command.concepts} <= set(command.subject_tags):
+            raise LogRejectedError(f"entry {number} names a concept without its tag")
         entries.append(LogEntry(command, envelope, payload_hash))
         generation, log_head = number, payload_hash
     return entries

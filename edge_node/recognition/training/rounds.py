@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from reram_fleet.v1.types_pb2 import (
@@ -23,6 +23,7 @@ from edge_node.recognition.training import logistic, neggrad, state
 from edge_node.recognition.training.batch import NodeBatch, PreparedNode
 from edge_node.recognition.training.exact import PROJECTED_BITS, class_weights, on_grid
 from edge_node.recognition.training.logistic import BASE_BITS, GAIN, OWN_SHARE, LabelledSamples
+from hwmodel import Cost, Phase
 
 KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
 
@@ -55,6 +56,8 @@ class RoundResult:
     state: LoraState
     num_examples: int
     metrics: Mapping[str, float]
+    #: What was spent beside the engine that a node charges by itself.
+    costs: Mapping[Phase, Cost] = field(default_factory=dict)
 
 
 def run_rounds(
