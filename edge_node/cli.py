@@ -24,6 +24,7 @@ from reram_fleet.processes.command_line import (
     version_option,
 )
 from reram_fleet.processes.hardening import keep_memory_private
+from reram_fleet.processes.loading import loading_for_good
 from reram_fleet.processes.token_client import TokenClient
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
@@ -162,7 +163,8 @@ def run(
     ] = None,
 ) -> None:
     """Run the node until SIGTERM or SIGINT."""
-    from edge_node.agent import daemon
+    with loading_for_good():
+        from edge_node.agent import daemon
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(

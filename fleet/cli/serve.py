@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import typer
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.processes.command_line import folder
+from reram_fleet.processes.loading import loading_for_good
 from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.cli.certificate import read_key
@@ -132,8 +133,9 @@ def serve(
         registry_key=read_key("--registry-key", registry_key, "`fleet registry key`") if registry_key else b"",
         tags_per_node=tags_per_node,
     )
-    # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
-    from fleet.coordinator.serve import run
+    # The database loads with it: half a second that no other verb has to pay.
+    with loading_for_good():
+        from fleet.coordinator.serve import run
 
     note(f"Coordinator starting in {settings.state}; Ctrl-C ends it.")
     run(settings)

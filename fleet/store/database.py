@@ -7,14 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from typing import Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InternalError, OperationalError
 
@@ -34,6 +28,7 @@ from fleet.store.nodes import AuditEvents, Nodes
 from fleet.store.receipts import Receipts
 from fleet.store.repository import Scope
 from fleet.store.revisions import Revisions
+from fleet.store.schema_revision import known_revisions, migrate, note_newest, revision_of
 from fleet.store.subjects import Subjects
 from fleet.store.tallies import Tallies
 from fleet.store.touched import Contacts, Touched
@@ -92,6 +87,13 @@ class SchemaState:
     is_known: bool
 
 
+class _RevisionError(Exception):
+    """The tables are of a revision that cannot be used."""
+
+    def __init__(self, state: SchemaState) -> None:
+        super().__init__(f"its schema is of revision {state.revision or 'none'}, this version's is {state.newest}")
+
+
 class Store:
     """The coordinator's database. Safe to use from several threads.
 
@@ -137,7 +139,7 @@ class Store:
         store = cls(where, now_ms)
         try:
             store._migrate() if migrate else store._check_revision()
-        except (DBAPIError, CommandError) as error:
+        except (DBAPIError, _RevisionError) as error:
             store.close()
             raise StoreError(
                 f"cannot open {where.render_as_string(hide_password=True)}: {_reason(error)}",
@@ -182,29 +184,29 @@ class Store:
     def _migrate(self) -> None:
         with self._writing() as connection:
             prepare_migration(connection)
-            context = MigrationContext.configure(connection)
-            revision, newest = context.get_current_revision(), _newest_revision()
-            if revision is None:
+            state = self._schema_state(connection)
+            if state.revision is None:
                 schema.create(connection)
-                context.stamp(_scripts(), newest)
-            elif revision != newest:
-                config = _migrations()
-                config.attributes["connection"] = connection
-                command.upgrade(config, newest)
+                note_newest(connection)
+            elif not state.is_known:
+                raise _RevisionError(state)
+            elif state.revision != state.newest:
+                migrate(connection)
 
     def _check_revision(self) -> None:
         state = self.schema_state()
         if state.revision != state.newest:
-            raise CommandError(
-                f"its schema is of revision {state.revision or 'none'}, this version's is {state.newest}"
-            )
+            raise _RevisionError(state)
 
     def schema_state(self) -> SchemaState:
         """Return of which version the tables are."""
         with self._readers.connect() as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
-        known = {script.revision for script in _scripts().walk_revisions()}
-        return SchemaState(revision, _newest_revision(), revision is None or revision in known)
+            return self._schema_state(connection)
+
+    @staticmethod
+    def _schema_state(connection: Connection) -> SchemaState:
+        revision, known = revision_of(connection), known_revisions()
+        return SchemaState(revision, known[-1], revision is None or revision in known)
 
     def complaints(self) -> list[str]:
         """Return what the database has against itself, or what of its settings a fleet cannot bear."""
@@ -286,23 +288,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", "fleet.store:migrations")
-    return config
-
-
-@cache
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_migrations())
-
-
-def _newest_revision() -> str:
-    newest = _scripts().get_current_head()
-    assert newest is not None
-    return newest
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def _own_signals() -> Iterator[None]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Have Ray listen on 127.0.0.1, obey nobody else, report to nobody, and not warn of changes to come.
+    """Have Ray listen on 127.0.0.1, obey nobody else, report to nobody, start no more than actors, and not warn.
 
     Whatever is set already stays.
     """
@@ -146,6 +146,8 @@ def _environment() -> Iterator[None]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # There are no accelerators that might be hidden from actors.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Nothing but actors is run, each in a process of its own: none that waits for tasks.
+        "RAY_prestart_worker_first_driver": "0",
     }
     if "RAY_ADDRESS" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

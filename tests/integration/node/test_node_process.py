@@ -363,27 +363,12 @@ def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    ("options", "code"),
-    [
-        (["--preset", "nope"], 1),
-        (["--heartbeat", "nan"], 2),
-        (["--calibrate-every", "0"], 2),
-        (["--heartbeat", "0"], 2),
-        (["--connect-delay", "inf"], 2),
-        (["--metrics-port", "70000"], 2),
-        (["--metrics-port", "-1"], 2),
-        (["--state", ""], 2),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
-)
-def test_settings_that_mean_nothing_are_refused_before_anything_is_made(tmp_path, options, code):
-    folder = ["--state", str(tmp_path / "node")]
-    done = subprocess.run(
-        [*CLI, "run", *folder, *options], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
-    )
-    assert done.returncode == code
-    assert options[-1] in done.stderr
+def test_a_technology_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
+    command = [*CLI, "run", "--state", str(tmp_path / "node"), "--preset", "nope"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "nope" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 

@@ -29,8 +29,8 @@ def test_importing_the_cli_loads_none_of_the_heavy_libraries():
     assert loaded(["fleet.cli"], heavy) == []
 
 
-def test_a_coordinator_loads_no_web_server_before_it_has_a_learning_plane():
-    assert loaded(["fleet.coordinator.serve"], {"flwr", "uvicorn", "starlette", "httpx"}) == []
+def test_a_coordinator_loads_no_web_server_before_it_has_a_learning_plane_and_nothing_that_migrates():
+    assert loaded(["fleet.coordinator.serve"], {"flwr", "uvicorn", "starlette", "httpx", "alembic"}) == []
 
 
 def test_only_the_laboratory_and_the_simulator_load_the_physics():

@@ -10,6 +10,7 @@ from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import StoreError
 from fleet.store import Store, schema
+from fleet.store.schema_revision import known_revisions
 from fleet.trust.checks import checks_digest
 from fleet.trust.merkle import MemoryTree
 from tests.unit.store.earlier_rows import LEAVES, RECEIPT, ROWS, engine_of, make_database, read_rows, revisions
@@ -84,6 +85,13 @@ def test_autogenerate_finds_nothing_to_add(empty_url):
     Store.open(empty_url).close()
     with engine_of(empty_url) as engine, engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+def test_alembic_finds_its_newest_revision_noted_in_a_new_database(empty_url):
+    Store.open(empty_url).close()
+    with engine_of(empty_url) as engine, engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_heads() == (revisions()[-1],)
+    assert [*known_revisions()] == revisions()
 
 
 def test_every_constraint_has_a_name():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -19,11 +20,12 @@ from flwr.serverapp.strategy import FedAvg
 from fleet import sim
 from fleet.sim.chip_actors import ChipActors
 from fleet.sim.execution import Execution, SimulationFailedError, resume_run, run_scenario
-from fleet.sim.grid import BatchCall, BatchedApp, BatchedApps, BatchReply, ClientApps, VectorGrid
+from fleet.sim.grid import BatchedApps, ClientApps, VectorGrid
 from fleet.sim.grid.ray_pool import RayPool
 from fleet.sim.grid.simulate import simulate
 from fleet.sim.run_folder import RunFolder
 from fleet.sim.scenario import Scenario
+from tests.unit.sim.grid.ray_apps import CountsRounds, Mixes
 
 # Ray leaves open what it starts, and the files of its logs.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -31,45 +33,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 NODES = 120
 
 
-class Mixes(BatchedApp[dict[str, np.ndarray], int]):
-    """Multiplies integers by a matrix that differs by node: exact in float64."""
-
-    def init(self, call: BatchCall) -> dict[str, np.ndarray]:
-        w = call.content.array_records["arrays"]["w"].numpy()
-        return {"w": np.repeat(np.rint(w)[None], len(call), axis=0), "part": call.partitions}
-
-    def batches(self, call: BatchCall) -> range:
-        return range(2)
-
-    def step(self, state: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
-        shift = (state["part"][:, None] * 7 + np.arange(state["w"].shape[1]) * 3 + batch) % 11
-        state["w"] = (state["w"] * 3 + shift) % 1009
-        return state
-
-    def final(self, state: dict[str, np.ndarray]) -> BatchReply:
-        return BatchReply({"w": state["w"]}, {"num-examples": np.ones(len(state["w"]), np.int64)})
-
-
-class CountsRounds(ClientApps):
-    """Counts in each node's context, and says which process and how many threads it has."""
-
-    def __init__(self) -> None:
-        super().__init__(count)
-
-
-def count(message: Message, context: Context) -> Message:
-    before = context.state.metric_records.get("seen", MetricRecord({"rounds": 0}))
-    context.state["seen"] = MetricRecord({"rounds": int(before["rounds"]) + 1})  # type: ignore[arg-type]
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    metrics = MetricRecord({**context.state["seen"], "process": os.getpid(), "threads": threads})
-    return Message(RecordDict({"metrics": metrics}), reply_to=message)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield
         ray.shutdown()
@@ -86,10 +55,9 @@ def trained(app: BatchedApps | RayPool, chunk: int) -> str:
         return digest(FedAvg(fraction_evaluate=0.0).start(grid, start, num_rounds=2).arrays)
 
 
-@pytest.mark.parametrize("actors", [1, 2])
-def test_an_integer_app_gives_the_same_on_any_number_of_actors_and_for_any_chunk(actors: int) -> None:
+def test_an_integer_app_gives_the_same_on_actors_and_for_any_chunk() -> None:
     here = trained(BatchedApps(Mixes()), 7)
-    with RayPool(BatchedApps(Mixes()), actors=actors) as pool:
+    with RayPool(BatchedApps(Mixes()), actors=2) as pool:
         assert {trained(pool, chunk) for chunk in (1, 50, 500)} == {here}
 
 
@@ -113,7 +81,7 @@ def test_what_a_node_keeps_goes_with_it_from_actor_to_actor() -> None:
     assert {reply.content["metrics"]["threads"] for reply in (*first, *second)} == {2}
 
 
-def test_a_server_app_with_a_configuration_runs_on_both_engines() -> None:
+def test_a_server_app_with_a_configuration_runs_on_both_engines_and_on_one_actor() -> None:
     server, found = ServerApp(), []
 
     @server.main()
@@ -125,7 +93,7 @@ def test_a_server_app_with_a_configuration_runs_on_both_engines() -> None:
         found.append(digest(result.arrays))
 
     for engine in ("inline", "ray"):
-        simulate(server, BatchedApps(Mixes()), NODES, engine=engine, run_config={"rounds": 2})  # type: ignore[arg-type]
+        simulate(server, BatchedApps(Mixes()), NODES, engine=engine, actors=1, run_config={"rounds": 2})  # type: ignore[arg-type]
     assert found == [trained(BatchedApps(Mixes()), 50)] * 2
 
 
@@ -137,9 +105,9 @@ def test_a_pool_of_no_actors_is_refused() -> None:
 CHIPS = Scenario.parse(
     """
 name = "chips"
-title = "Three chips"
+title = "Two chips"
 question = "Are they the same wherever they are computed?"
-fleet = {nodes = 3, people = 3, task = "speakers"}
+fleet = {nodes = 2, people = 2, task = "speakers"}
 time = {duration = "40min", heartbeat = "5min", sample_every = "10min"}
 forgets = {at = ["20min"]}
 learning = {rounds = 1}
@@ -148,9 +116,34 @@ chip = {calibrate_every = "15min"}
 )
 
 
+class Stopped(BaseException):
+    """End of a process, as far as a test needs one."""
+
+
 @pytest.fixture(scope="module")
-def computed_here(tmp_path_factory: pytest.TempPathFactory) -> sim.Run:
-    return sim.run(CHIPS, output=tmp_path_factory.mktemp("here"))
+def begun_here(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was interrupted at its first checkpoint, before anybody was learnt."""
+
+    def stop(folder: RunFolder, simulation: object) -> None:
+        if folder.checkpoint():
+            raise Stopped
+
+    root = tmp_path_factory.mktemp("begun")
+    with pytest.raises(Stopped):
+        run_scenario(CHIPS, 1, root, Execution(checkpoint_every_s=0, watch=stop))
+    return RunFolder.of(root, CHIPS, 1)
+
+
+def resumed(run: RunFolder, root: Path, execution: Execution) -> sim.Run:
+    """Go on with a copy of a run."""
+    folder = RunFolder(shutil.copytree(run.path, root / run.path.name))
+    resume_run(folder, execution)
+    return sim.Run(folder.path)
+
+
+@pytest.fixture(scope="module")
+def computed_here(begun_here: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> sim.Run:
+    return resumed(begun_here, tmp_path_factory.mktemp("here"), Execution())
 
 
 def test_chips_of_a_scenario_are_the_same_on_actors_and_the_run_outlives_these(
@@ -172,29 +165,19 @@ def test_chips_of_a_scenario_are_the_same_on_actors_and_the_run_outlives_these(
 
     assert (failed["state"], failed["digest"]) == ("failed", None)
     assert "ActorLostError" in failed["error"]
-    resumed = sim.Run(tmp_path / folder.path.name)
-    assert resumed.digest == computed_here.digest
-    assert resumed.tables["state"].equals(computed_here.tables["state"])
+    finished = sim.Run(folder.path)
+    assert finished.digest == computed_here.digest
+    assert finished.tables["state"].equals(computed_here.tables["state"])
 
 
-class Stopped(BaseException):
-    """End of a process, as far as a test needs one."""
-
-
-def test_run_that_began_here_goes_on_with_an_actor(computed_here: sim.Run, tmp_path: Path) -> None:
-    def stop(folder: RunFolder, simulation: object) -> None:
-        if folder.checkpoint():
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        run_scenario(CHIPS, 1, tmp_path, Execution(checkpoint_every_s=0, watch=stop))
-    folder = RunFolder.of(tmp_path, CHIPS, 1)
+def test_run_that_began_here_goes_on_with_an_actor(
+    begun_here: RunFolder, computed_here: sim.Run, tmp_path: Path
+) -> None:
     with ChipActors(1) as actors:
-        resume_run(folder, Execution(chunk=2, actors=actors))
+        finished = resumed(begun_here, tmp_path, Execution(chunk=2, actors=actors))
 
-    resumed = sim.Run(folder.path)
-    assert resumed.digest == computed_here.digest
-    assert resumed.tables["rounds"].equals(computed_here.tables["rounds"])
+    assert finished.digest == computed_here.digest
+    assert finished.tables["rounds"].equals(computed_here.tables["rounds"])
 
 
 @pytest.mark.parametrize(("actors", "nodes", "part"), [(2, 1000, 50), (2, 21, 11), (4, 3, 1), (1, 20, 20)])
