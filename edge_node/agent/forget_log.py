@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from reram_fleet.concepts import concept_tag
 from reram_fleet.crypto import signing
 from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.identifiers import is_subject_tag
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
+from reram_fleet.wire.concepts import concept_tag
 
 from edge_node.errors import LogRejectedError
 from edge_node.storage.journal_schema import Position

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from reram_fleet.concepts import STYLE, THING, concept_name, concept_tag
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
+from reram_fleet.wire.concepts import STYLE, THING, concept_name, concept_tag
 
 from edge_node.agent.context import NodeContext, phase_cost
 from edge_node.agent.lease import ServeState

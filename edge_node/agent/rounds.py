@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
-from reram_fleet.concepts import concept_tag
 from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import concept_tag
 
 from edge_node.agent.context import NodeContext
 from edge_node.errors import EngineError, RoundError, TicketRefusedError

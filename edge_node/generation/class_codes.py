@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from reram_fleet.concepts import ERASER_SCALE_BITS
+from reram_fleet.wire.concepts import ERASER_SCALE_BITS
 from torch import Tensor
 
 from edge_node.errors import AdapterError

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from reram_fleet.concepts import STYLE, THING, concept_name
 from torch import Tensor
 
 from edge_node.errors import EngineError
@@ -28,9 +26,6 @@ from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import half_cosine
 from hwmodel import ConverterError, Phase, keyed_generator
 from hwmodel.nn import Correction
-
-if TYPE_CHECKING:
-    from edge_node.tasks import GenerationTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +55,6 @@ class EraserRecipe:
     withheld_share: float = 0.2
 
 
-def concepts_of(task: GenerationTask) -> tuple[str, ...]:
-    """Return the names of what the backbone of a task knows: styles, and public things."""
-    styles = [concept_name(STYLE, name) for name in task.styles]
-    return (*styles, *(concept_name(THING, name) for name in task.split.public))
-
-
 @dataclass(frozen=True, slots=True)
 class Concept:
     """Thing or style that a backbone knows: a value of one half of the prompt."""
@@ -77,14 +66,6 @@ class Concept:
     def of(self, images: LabelledImages) -> Tensor:
         """Return the half of each picture's prompt that the concept is a value of, int64 ``[B]``."""
         return images.styles if self.is_style else images.labels
-
-    @classmethod
-    def named(cls, name: str, task: GenerationTask) -> Concept:
-        """Return the concept of a name; `EngineError` if the backbone of the task does not know it."""
-        if name not in concepts_of(task):
-            raise EngineError(f"the backbone knows no {name!r}; it knows: {', '.join(concepts_of(task))}")
-        kind, value = name.split(":")
-        return cls(name, kind == STYLE, task.style(value) if kind == STYLE else task.label(value))
 
     @property
     def null(self) -> int:

@@ -14,9 +14,10 @@ from reram_fleet.v1.types_pb2 import (
     JobTicket,
     LoraState,
 )
+from reram_fleet.wire.concepts import STYLE, THING, concept_name
 from torch import Tensor
 
-from edge_node.errors import RoundError
+from edge_node.errors import EngineError, RoundError
 from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.class_fit import digital_cost
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
@@ -33,6 +34,20 @@ from hwmodel.nn import Correction
 
 #: Pictures of each kind that are looked at: of the concept, of others, and of prompts that leave it open.
 LOOKED_AT = 48
+
+
+def concepts_of(task: GenerationTask) -> tuple[str, ...]:
+    """Return the names of what the backbone of a task knows: styles, and public things."""
+    styles = [concept_name(STYLE, name) for name in task.styles]
+    return (*styles, *(concept_name(THING, name) for name in task.split.public))
+
+
+def concept_named(name: str, task: GenerationTask) -> Concept:
+    """Return the concept of a name; `EngineError` if the backbone of the task does not know it."""
+    if name not in concepts_of(task):
+        raise EngineError(f"the backbone knows no {name!r}; it knows: {', '.join(concepts_of(task))}")
+    kind, value = name.split(":")
+    return Concept(name, kind == STYLE, task.style(value) if kind == STYLE else task.label(value))
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ class EraserTrainer:
     def run(self, generator: Generator, request: EraserRequest) -> RoundResult:
         """Run a round on one node's chip; `RoundError` if the request is malformed, `EngineError` if it diverges."""
         ticket, public = request.ticket, self.task.images(self.task.public, test=False)
-        concept = Concept.named(ticket.concept, self.task)
+        concept = concept_named(ticket.concept, self.task)
         rows = list(ticket.forget_tags)
         start = state.decode(request.state, rows, self.layout.length)
         others = [eraser for eraser in request.beside if eraser.concept != concept.name]

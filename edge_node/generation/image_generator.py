@@ -24,8 +24,8 @@ from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.class_fit import fit_class, free_label, generation_network
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import IMAGE_SHAPE, prompts_of
-from edge_node.generation.eraser import added, concepts_of
-from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer
+from edge_node.generation.eraser import added
+from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer, concepts_of
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch

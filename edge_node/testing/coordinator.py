@@ -10,13 +10,13 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
-from reram_fleet.concepts import concept_tag
 from reram_fleet.crypto import digests, sealing, signing
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from reram_fleet.wire.concepts import concept_tag
 
 M = TypeVar("M", bound=Message)
 

@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-from reram_fleet.concepts import check_concept
 from reram_fleet.crypto.identifiers import is_subject_tag
+from reram_fleet.wire.concepts import check_concept
 
 from fleet.errors import InvalidInputError
 

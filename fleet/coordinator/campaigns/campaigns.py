@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 
-from reram_fleet.concepts import concept_tag
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import concept_tag
 
 from fleet.coordinator.learning.cohorts import Cohorts
 from fleet.coordinator.learning.erasers import Erasers

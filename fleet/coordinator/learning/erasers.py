@@ -10,8 +10,8 @@ import hashlib
 import logging
 from collections.abc import Sequence
 
-from reram_fleet.concepts import ERASER_SCALE_BITS, concept_tag
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import ERASER_SCALE_BITS, concept_tag
 
 from fleet.coordinator.learning.lora_state import JobQueue, quantise
 from fleet.coordinator.revisions.revisions import Revisions

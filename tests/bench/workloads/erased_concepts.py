@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from reram_fleet.concepts import concept_tag
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_UNLEARN_LORA, JobTicket
+from reram_fleet.wire.concepts import concept_tag
 from torch import Tensor
 
 from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import CLASSES, NULL_PROMPT, STYLES, prompts_of
 from edge_node.generation.eraser import Concept
-from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer, branches_of
+from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer, branches_of, concept_named
 from edge_node.generation.generator import Generator
 from edge_node.generation.image_generator import task_backbone
 from edge_node.generation.judge import Judge
@@ -68,7 +68,7 @@ def run(seed: int) -> tuple[Erased, Erased]:
     erased = []
     for name in (f"style:{style}", f"thing:{thing}"):
         codes = _trained(trainer, apart, name)
-        erased.append(_measured(trainer, together, judge, Concept.named(name, task), codes, seed))
+        erased.append(_measured(trainer, together, judge, concept_named(name, task), codes, seed))
     first, second = erased
     return first, second
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.concepts import concept_tag
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1 import engine_pb2, operator_pb2
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import concept_tag
 
 from edge_node.errors import TicketRefusedError
 from edge_node.generation.image_generator import GeneratedImages

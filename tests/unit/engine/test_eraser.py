@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reram_fleet.concepts import ERASER_SCALE_BITS, concept_tag
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_EVALUATE_QUALITY,
     LEARNING_KIND_TRAIN_LORA,
@@ -12,13 +11,14 @@ from reram_fleet.v1.types_pb2 import (
     Eraser,
     JobTicket,
 )
+from reram_fleet.wire.concepts import ERASER_SCALE_BITS, concept_tag
 
 from edge_node.errors import AdapterError, EngineError, RoundError
 from edge_node.generation.class_codes import MAX_CODE, SCALE_BITS, ClassLayout
 from edge_node.generation.dit import NULL_LABEL, NULL_STYLE
 from edge_node.generation.engine import GenerationEngine
-from edge_node.generation.eraser import Concept, EraserRecipe, _prompts, concepts_of
-from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer
+from edge_node.generation.eraser import EraserRecipe, _prompts
+from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer, concept_named, concepts_of
 from edge_node.generation.generator import LABELS, Generator
 from edge_node.generation.image_generator import ImageGenerator
 from edge_node.generation.training import BackboneRecipe, train_backbone
@@ -93,7 +93,7 @@ def test_round_of_another_kind_or_of_what_the_backbone_does_not_know_is_refused(
 
 @pytest.mark.parametrize("name", [NIGHT, f"thing:{TASK.split.public[0]}"])
 def test_concept_or_nothing_is_asked_for_where_something_else_is_meant(name):
-    concept = Concept.named(name, TASK)
+    concept = concept_named(name, TASK)
     kept = PUBLIC.where(concept.of(PUBLIC) != concept.number)
     asked, meant = _prompts(concept, kept, EraserRecipe(), keyed_generator(1, "test"))
 
