@@ -55,7 +55,7 @@ class VerifiedFleet:
         folder: Path,
         *,
         head: bool,
-        chip: Chip = Chip(),  # noqa: B008
+        chip: Chip = Chip(),
     ) -> None:
         scenario = Scenario(
             name="verification",

@@ -202,7 +202,7 @@ def test_task_that_is_not_there_or_has_no_strangers_is_refused():
 
 
 def test_judge_sees_what_real_images_show(monkeypatch):
-    monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 400)
+    monkeypatch.setattr("edge_node.generation.judge._JUDGE_STEPS", 400)
     assert (len(IMAGES.public), len(TASK.people)) == (7, 3)
     real = IMAGES.images([IMAGES.private[0]], test=True)
     album = Album(real.levels.numpy(), real.styles.tolist())
