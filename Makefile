@@ -29,7 +29,7 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|faces-64|faces-yale-b|fsdd|images
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|faces-yale-b|fsdd|images
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # On fixed ports, so that bookmarks hold; the folder stays until `make clean`.

@@ -155,7 +155,7 @@ class EraserTrainer:
             raise RoundError(f"the state of an eraser is malformed: {error}") from error
         if list(found.tags) != list(request.ticket.forget_tags) or found.rows.shape != (1, self.layout.length):
             raise RoundError(
-                f"the state of an eraser has rows {found.rows.shape}; expected the concept's, of {self.layout.length} codes"
+                f"the state of an eraser has rows {found.rows.shape}: expected one of {self.layout.length} codes"
             )
         return found
 

@@ -93,19 +93,20 @@ class NodeBatch:
         hidden_best, hidden_rows = self._best(hidden_logits)
         anybody = self.scored.any(dim=1)
         own, hidden = self.real[:, public:], self.hidden & anybody[:, None]
-        accepted = self._accepted(samples.asked, best, rows)
-        hidden_accepted = hidden & self._accepted(self.forget, hidden_best, hidden_rows)
+        decides = self._decisive(samples.asked, best, rows)
+        hidden_decides = self._decisive(self.forget, hidden_best, hidden_rows)
+        accepted = decides >= 0
         right = functional.pad(samples.target, (0, 1)).gather(2, rows[:, :, None])[:, public:, 0].bool() & own
-        # What B adds to a sample's best logit, less what it adds to a public sample's on average.
-        of_public = (best[:, :public] - exact).sum(dim=1) / public
-        shift = torch.where(hidden, hidden_best - hidden_exact, 0.0).sum(dim=1) - hidden.sum(dim=1) * of_public
+        # What the LoRA adds to what decides on a sample, less what it adds to that of a public sample on average.
+        of_public = (decides[:, :public] - exact).sum(dim=1) / public
+        shift = torch.where(hidden, hidden_decides - hidden_exact, 0.0).sum(dim=1) - hidden.sum(dim=1) * of_public
 
         examples = self.real.sum(dim=1)
         totals = {
             "kept_samples": own.sum(dim=1),
             "kept_hits": (right & anybody[:, None]).sum(dim=1),
             "forget_samples": hidden.sum(dim=1),
-            "forget_accepted": hidden_accepted.sum(dim=1),
+            "forget_accepted": (hidden & (hidden_decides >= 0)).sum(dim=1),
             "forget_accepted_exactly": (hidden & (hidden_exact >= 0)).sum(dim=1),
             "forget_above_hinge": (hidden & (hidden_best > neggrad.HINGE)).sum(dim=1),
             "forget_shift": shift.where(anybody, 0.0),
@@ -129,12 +130,11 @@ class NodeBatch:
         best = found.max(dim=2)
         return best.values, best.indices
 
-    def _accepted(self, asked: AskedSamples, best: Tensor, rows: Tensor) -> Tensor:
-        """Return which samples are accepted, bool, of their best logits and rows."""
-        base = functional.pad(asked.base, (0, 1), value=-torch.inf).gather(2, rows[:, :, None])[:, :, 0]
+    def _decisive(self, asked: AskedSamples, best: Tensor, rows: Tensor) -> Tensor:
+        """Return logits that decide whether samples are accepted, of their best logits and rows; -inf without any."""
+        base = functional.pad(asked.base, (0, 1)).gather(2, rows[:, :, None])[:, :, 0]
         part = Recipe.of(asked.reads.stage).accepting
-        # Of nobody: -inf, whose differences are nothing.
-        return (best > -torch.inf) & ((1 - part) * base + part * best >= 0)
+        return base * (1 - part) + best * part
 
 
 def logits(asked: AskedSamples, branches: Tensor, rows: Tensor, row_branches: Sequence[int]) -> Tensor:

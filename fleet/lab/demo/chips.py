@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -83,7 +83,7 @@ def _measured(name: str, cells: str, seed: int) -> ChipRates:
             fleet.close()
 
 
-def _share(named: list[list[str]], tags: list[str]) -> float:
+def _share(named: Sequence[Sequence[str]], tags: Sequence[str]) -> float:
     right = [best == tag for row in named for best, tag in zip(row, tags, strict=True)]
     return sum(right) / len(right)
 

@@ -39,7 +39,7 @@ _MEASURED = {
 
 
 class LearningEngine(MemoryEngine):
-    """Engine whose rounds set every weight of B to one number, and measure what a judge accepts.
+    """Engine whose rounds set all codes of rows to one number, and measure what a judge accepts.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class LearningEngine(MemoryEngine):
         results = super().run_rounds(requests)
         for result in results:
             state = result.state
-            state.numerator = np.full(len(state.subject_tags) * state.rank, 0.25, "<f4").tobytes()
+            state.rows = np.full(len(state.subject_tags) * state.rank, 2 ** (SCALE_BITS - 2), "<i2").tobytes()
         return [RoundResult(each.state, max(1, each.num_examples), _MEASURED) for each in results]
 
 
