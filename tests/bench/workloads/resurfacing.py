@@ -36,8 +36,7 @@ class Resurfacing:
     never_enrolled: float
     #: Samples of never-enrolled people that are accepted.
     strangers: float
-    #: Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
-    #: repaired approximately.
+    #: Whether the integers are those of that fleet, also if nodes had the people's codes again.
     as_if_never_enrolled: bool
     #: `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
     named_if_let_back: float
