@@ -122,7 +122,7 @@ PRODUCT_ITEMS = (
         lambda f: f.holds(*(f"{_LINES}: right about models that are {kind}" for kind in KNOWN)),
         (
             "5 seeds of 5 people, 7 kinds of model, the engine's rounds averaged by the workload; the target is on "
-            "those untouched or masked; what is left in the shared part once a row is destroyed only a replay's digests show"
+            "those untouched or masked; what is left in the shared part once a row is destroyed shows by a replay only"
         ),
         claims("learning", "judged metrics"),
     ),

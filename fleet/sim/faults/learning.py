@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.testing import seeded
+from reram_fleet.wire.shared_lora import SCALE_BITS
 
 from edge_node.agent.node import Node
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
