@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
-from tests.bench.workloads import small_chips
+from tests.bench.workloads import exact_states, small_chips
 from tests.bench.workloads.small_chips import Rates, SmallChipsRun
 
 _TITLES = {
@@ -50,3 +50,15 @@ def _rates(name: str, rates: Sequence[Rates]) -> Iterator[Figure]:
     yield mean_figure(f"{name}: accuracy", [r.accuracy for r in rates], "share")
     yield mean_figure(f"{name}: AUROC", [r.auroc for r in rates], "share")
     yield mean_figure(f"{name}: false accepts at the fixed threshold", [r.false_accepts for r in rates], "share")
+
+
+def exact_states_figures() -> Iterator[Figure]:
+    """Yield how many integers of a cohort's LoRA are others when it is computed in another way."""
+    runs = [exact_states.run("faces-64", seed) for seed in small_chips.SEEDS]
+    title = f"cohort of faces-64 after {exact_states.ROUNDS} rounds"
+    yield Figure(f"{title}: integers", tuple(float(run.integers) for run in runs), "1")
+    for way in runs[0].differ:
+        others = tuple(float(run.differ[way]) for run in runs)
+        yield Figure(f"{title}, {way}: integers that differ", others, "1", Target("=", 0))
+    codes = tuple(float(run.other_codes) for run in runs)
+    yield Figure(f"{title}: kernels and threads under which a captured code differs", codes, "1", Target("=", 0))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,10 +27,9 @@ from reram_fleet.wire.shared_lora import lora_shape
 from torch import Tensor
 
 from edge_node.recognition.engine import Engine, RoundRequest, RoundResult
-from edge_node.recognition.lora.stage import DRIVE_BITS, LAWS, Stage
-from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.tasks import RecognitionTask, SeededTask, StagedTask, load_task
 from fleet.coordinator.learning.lora_state import initial_state, installable
+from fleet.lab.fleets.neurons import answers, ask_neurons, drives
 from fleet.lab.verification.metrics import auc
 from fleet.learning.state_codec import StateCodec, record_of
 from hwmodel import keyed_uint16, load_preset
@@ -69,7 +69,7 @@ class SmallChipsRun:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fleet:
+class SmallFleet:
     """Chips of one seed, and what they made of everybody's samples."""
 
     engine: Engine
@@ -81,7 +81,7 @@ class _Fleet:
     strange: Tensor
 
     @classmethod
-    def of(cls, name: str, seed: int) -> _Fleet:
+    def of(cls, name: str, seed: int) -> SmallFleet:
         task = load_task(name)
         assert isinstance(task, RecognitionTask)
         assert isinstance(task, SeededTask)
@@ -121,54 +121,47 @@ class _Fleet:
         right = [[best == who for best, who in zip(row, self.truth, strict=True)] for row in known.best_tag]
         return Rates(float(np.mean(right)), auc(known.score, strange.score), float(strange.accepted.double().mean()))
 
-    def of_neurons(self, part: Callable[[Tensor], Tensor]) -> Rates:
+    def of_neurons(self, part: Callable[[LoraStage, Tensor], Tensor]) -> Rates:
         """Ask every node with a part of the codes that has to do with neurons alone."""
-        right, known, strange, accepted = [], [], [], []
+        taught = {tag: torch.cat(list(codes.values())) for tag, codes in sorted(self.taught.items())}
+        known, strange = (
+            ask_neurons(self.engine, partial(part, self.stage), taught, codes) for codes in (self.asked, self.strange)
+        )
+        right = known.best == torch.tensor([list(taught).index(who) for who in self.truth])
+        accepted = strange.accepted.double().mean()
+        return Rates(float(right.double().mean()), auc(known.score, strange.score), float(accepted))
+
+    @property
+    def by_node(self) -> dict[int, dict[str, Tensor]]:
+        """What each node captured, by person."""
+        return {node: {tag: codes[node] for tag, codes in self.taught.items() if node in codes} for node in self.nodes}
+
+    @property
+    def shape(self) -> LoraShape:
+        """Shape of the LoRA."""
+        return lora_shape(self.stage.features, 1, self.stage)
+
+    def learn(
+        self,
+        samples: Mapping[int, Mapping[str, Tensor]],
+        rounds: int,
+        computed: Callable[[Engine, Sequence[RoundRequest]], Sequence[RoundResult]] = Engine.run_rounds,
+    ) -> StateArrays:
+        """Train on some nodes by rounds, from nothing, by a way of one's choice to compute a round."""
         tags = sorted(self.taught)
-        sums = torch.stack([part(torch.cat(list(self.taught[tag].values()))).sum(dim=0) for tag in tags])
-        for node in self.nodes:
-            public, person = self.engine.public_codes(node)
-            fitted = ScoreCalibration.fit(part(public)[None], person)
-            chip, centre = fitted.whitening.chip(0), fitted.centre[0].long()
-            counts = torch.tensor([sum(map(len, self.taught[tag].values())) for tag in tags])
-            means = chip.of(sums - counts[:, None] * centre)
-            own, others = (
-                chip.cosine(chip.of(part(codes[node]) - centre), means).max(dim=1)
-                for codes in (self.asked, self.strange)
-            )
-            right += [tags[k] == who for k, who in zip(own.indices.tolist(), self.truth, strict=True)]
-            known.append(own.values)
-            strange.append(others.values)
-            accepted.append((others.values >= fitted.accept_threshold[0]).double().mean())
-        return Rates(float(np.mean(right)), auc(torch.cat(known), torch.cat(strange)), float(np.mean(accepted)))
-
-    def drives(self, codes: Tensor) -> Tensor:
-        """Return what drove the neurons in each segment, at `DRIVE_BITS`, int64 ``[S, segments neurons]``."""
-        return _codes(self._drives(codes))
-
-    def answers(self, codes: Tensor) -> Tensor:
-        """Return what neurons answer to that."""
-        return _codes(LAWS[self.stage.law](self._drives(codes).clone())[0])
-
-    def _drives(self, codes: Tensor) -> Tensor:
-        stage = self.stage
-        return Stage(stage.rank, stage.neurons, stage.segments, stage.law).samples(codes).drives
+        state = initial_state(tags, self.shape, None)
+        codec = StateCodec("job", b"", state)
+        for number in range(1, rounds + 1):
+            ticket, before = _ticket(number, tags, self.shape), state.encode()
+            requests = [RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]
+            state = _averaged(codec, state, computed(self.engine, requests))
+        return state
 
     def trained(self, samples: Mapping[int, Mapping[str, Tensor]]) -> Rates:
         """Train on some nodes by rounds, install on all, and ask; what was installed is taken away again."""
-        tags, shape = sorted(self.taught), lora_shape(self.stage.features, 1, self.stage)
-        state = initial_state(tags, shape, None)
-        codec = StateCodec("job", b"", state)
-        for number in range(1, ROUNDS + 1):
-            ticket = _ticket(number, tags, shape)
-            before = state.encode()
-            state = _averaged(
-                codec,
-                state,
-                self.engine.run_rounds([RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]),
-            )
+        state = self.learn(samples, ROUNDS)
         for node in self.nodes:
-            self.engine.set_lora(node, installable(state, shape))
+            self.engine.set_lora(node, installable(state, self.shape))
         rates = self.rates()
         for node in self.nodes:
             self.engine.set_lora(node, None)
@@ -177,23 +170,15 @@ class _Fleet:
 
 def run(name: str, seed: int) -> SmallChipsRun:
     """Measure one task at one seed."""
-    fleet = _Fleet.of(name, seed)
-    by_node: dict[int, dict[str, Tensor]] = {node: {} for node in fleet.nodes}
-    for tag, codes in fleet.taught.items():
-        for node, mine in codes.items():
-            by_node[node][tag] = mine
+    fleet = SmallFleet.of(name, seed)
     pooled = {tag: torch.cat(list(codes.values())) for tag, codes in fleet.taught.items()}
     return SmallChipsRun(
-        fleet.of_neurons(fleet.answers),
-        fleet.of_neurons(fleet.drives),
+        fleet.of_neurons(answers),
+        fleet.of_neurons(drives),
         fleet.rates(),
-        fleet.trained(by_node),
+        fleet.trained(fleet.by_node),
         fleet.trained({0: pooled}),
     )
-
-
-def _codes(values: Tensor) -> Tensor:
-    return (values.flatten(1).double() * 2.0**DRIVE_BITS).round().long()
 
 
 def _ticket(number: int, tags: Sequence[str], shape: LoraShape) -> JobTicket:
