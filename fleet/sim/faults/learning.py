@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.testing import seeded
+from reram_fleet.wire.shared_lora import SCALE_BITS
 
 from edge_node.agent.node import Node
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
@@ -60,7 +61,8 @@ class LearningEngine(MemoryEngine):
         results = super().run_rounds(requests)
         for result in results:
             state = result.state
-            state.numerator = np.full(len(state.subject_tags) * state.rank, 0.25, "<f4").tobytes()
+            codes = len(state.subject_tags) * (state.neurons + state.rank)
+            state.rows = np.full(codes, 2**SCALE_BITS // 4, "<i2").tobytes()
         return [RoundResult(each.state, max(1, each.num_examples), _MEASURED) for each in results]
 
 
