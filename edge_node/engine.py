@@ -19,6 +19,7 @@ from reram_fleet.v1.types_pb2 import (
     ChipFigures,
     ClosedFormHead,
     DeploymentOverhead,
+    Eraser,
     RatioBand,
     RevisionContent,
     SharedLora,
@@ -196,6 +197,16 @@ class NodeEngine(ABC):
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
         return subjects
 
+    def set_erasers(self, node: int, erasers: Sequence[Eraser]) -> None:
+        """Make these erasers active on a node, and no others; `AdapterError` if they do not fit."""
+        if erasers:
+            raise AdapterError(f"node {self.node_ids[node]} recognises and shows nothing: it takes no erasers")
+
+    def active_erasers(self, node: int) -> Sequence[Eraser]:
+        """Return the node's erasers, by concept."""
+        self._bank(node)
+        return ()
+
     def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
         """Charge and return what it takes to make a revision active on a node.
 
@@ -206,7 +217,9 @@ class NodeEngine(ABC):
         """
         self._bank(node)
         lora, subjects, columns = content.shared_lora, len(content.subjects), len(content.head.subject_tags)
+        erased = sum(len(eraser.codes) for eraser in content.erasers)
         size = self._sram_bytes(subjects, columns, code_count(lora))
+        size += erased * BYTES_PER_FEATURE
         radio, sram = cost.radio(self._preset, received_bytes), cost.sram_write(self._preset, size)
         write = cost.program_weights(self._preset, (subjects + columns) * self.features)
         analogue, spent = radio + write, radio + sram

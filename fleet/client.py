@@ -212,11 +212,16 @@ class FleetClient(TokenClient):
         return list(self.call(self.stub.AcceptRestore, operator.AcceptRestoreResponse, request).node_ids)
 
     def create_forget(
-        self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False
+        self,
+        request_id: str,
+        subject_tags: Sequence[str] = (),
+        *,
+        allow_unknown: bool = False,
+        concepts: Sequence[str] = (),
     ) -> operator.CreateForgetResponse:
-        """Commit a forget of these tags; irrevocable. The same id and tags again do nothing twice."""
+        """Commit a forget of these tags, or of a concept; irrevocable. The same id and names again do nothing twice."""
         request = operator.CreateForgetRequest(
-            request_id=request_id, subject_tags=subject_tags, allow_unknown=allow_unknown
+            request_id=request_id, subject_tags=subject_tags, allow_unknown=allow_unknown, concepts=concepts
         )
         return self.call(self.stub.CreateForget, operator.CreateForgetResponse, request)
 

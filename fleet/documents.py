@@ -171,6 +171,7 @@ def forget_document(forget: operator.Forget) -> Document:
     return {
         **fields(forget, "campaign_id", "request_id", "generation", "state", "created_at_unix_ms"),
         "verdicts": {v.adapter_kind: {"verdict": verdict_name(v.verdict), "basis": v.basis} for v in forget.verdicts},
+        "concepts": list(forget.concepts),
         "repair_job_id": forget.repair_job_id or None,
         **{name: getattr(forget, name) if forget.HasField(name) else None for name in seconds},
         "costs": costs_document(forget.costs),

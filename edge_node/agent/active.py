@@ -23,16 +23,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AdapterDigests:
-    """Digests of what is in SRAM: of each subject adapter by tag, of the LoRA, of the head."""
+    """Digests of what is in SRAM: of each subject adapter by tag, of the LoRA, of the head, of erasers."""
 
     subjects: Sequence[types.AdapterDigest]
     lora: bytes
     head: bytes
+    erasers: bytes
 
     @cached_property
     def all(self) -> bytes:
         """Digest of everything."""
-        return digests.adapters_digest(self.subjects, self.lora, self.head)
+        return digests.adapters_digest(self.subjects, self.lora, self.head, self.erasers)
 
 
 class ActiveAdapters:
@@ -77,6 +78,7 @@ class ActiveAdapters:
                 self._engine.subject_digests(self._node_index),
                 digests.lora_digest(self.lora),
                 self._recognition.head_digest(self._node_index) if self._recognition else digests.NO_HEAD,
+                digests.erasers_digest(self._engine.active_erasers(self._node_index)),
             )
         return self._digests
 
@@ -114,6 +116,7 @@ class ActiveAdapters:
         for tag in sorted(wanted):
             if not self._engine.holds_subject(self._node_index, wanted[tag]):
                 self._engine.set_subject(self._node_index, wanted[tag])
+        self._engine.set_erasers(self._node_index, content.erasers)
         lora = content.shared_lora if content.shared_lora.rows else None
         head = content.head if content.head.subject_tags else None
         if self._recognition is None:

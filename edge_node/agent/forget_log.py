@@ -10,6 +10,7 @@ from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.identifiers import is_subject_tag
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
+from reram_fleet.wire.concepts import concept_tag
 
 from edge_node.errors import LogRejectedError
 from edge_node.storage.journal_schema import Position
@@ -83,6 +84,8 @@ def new_entries(
             )
         if malformed := [tag for tag in command.subject_tags if not is_subject_tag(tag)]:
             raise LogRejectedError(f"entry {number} names {len(malformed)} malformed subject tags")
+        if not {concept_tag(name) for name in command.concepts} <= set(command.subject_tags):
+            raise LogRejectedError(f"entry {number} names a concept without its tag")
         entries.append(LogEntry(command, envelope, payload_hash))
         generation, log_head = number, payload_hash
     return entries

@@ -156,6 +156,7 @@ class Forgetting:
             active_adapters=active_digests.subjects,
             lora_digest=active_digests.lora,
             head_digest=active_digests.head,
+            erasers_digest=active_digests.erasers,
             revision_digest=active.digest if active else b"",
             subject_adapters_erased=forget.subject_adapters,
             lora_rows_erased=forget.lora_rows,

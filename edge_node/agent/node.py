@@ -3,7 +3,8 @@
 `receive` takes what the coordinator says and returns what to answer; `heartbeat` is the sign of life. Link and
 EngineService are rims around this class. One lock: every public method holds it from start to end, so that no answer is
 computed from adapters that a forget is just removing. Two let go of it in between and look again before they store or
-tell anything, since a forget must not wait so long: `enroll` and `generate`.
+tell anything, since a forget must not wait so long: `enroll` and `generate`. So does `run_round` on a node that
+generates, which is about public pictures alone.
 """
 
 from __future__ import annotations
@@ -183,6 +184,7 @@ class Node:
             environment=environment()["hash"],
             metrics_port=self.metrics_port,
             chip=self.context.engine.chip_figures(self.context.node_index),
+            concepts=self.context.image_generator.concepts if self.context.image_generator is not None else (),
         )
         self._contributions.reconnected()
         self._told = None
@@ -320,8 +322,13 @@ class Node:
     def run_round(self, envelope: types.Envelope, sealed_state: bytes) -> engine_pb2.RunRoundResponse:
         """Run one round of a learning job on what this node has captured; raises what `open_round` raises.
 
-        `EngineError` if the engine cannot run it.
+        `EngineError` if the engine cannot run it. A node that generates lets go of its lock while it trains: seconds,
+        and on public pictures only.
         """
+        if self.context.image_generator is not None:
+            opened = self.open_round(envelope, sealed_state)
+            (computed,) = compute([opened])
+            return self.seal_round(opened, computed)
         with self._lock:
             opened = self.open_round(envelope, sealed_state)
             (computed,) = compute([opened])

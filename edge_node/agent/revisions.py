@@ -83,6 +83,8 @@ def open_content(
         raise RevisionRefusedError(
             f"the head of revision {manifest.revision} knows {len(strangers)} subject tags without an adapter"
         )
+    if [eraser.concept for eraser in content.erasers] != list(manifest.concepts):
+        raise RevisionRefusedError(f"revision {manifest.revision} does not hold the erasers that its manifest names")
     return content
 
 
@@ -92,6 +94,7 @@ def without(content: RevisionContent, tags: Collection[str]) -> RevisionContent:
     kept = RevisionContent(
         subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
         shared_lora=lora if lora.rows else None,
+        erasers=content.erasers,
     )
     if content.head.subject_tags:
         head = HeadAdapter.of_message(content.head, features=content.head.features).without(tags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -11,12 +12,22 @@ from google.protobuf.message import DecodeError
 from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import concept_tag
 
 from edge_node.agent.context import NodeContext
-from edge_node.engine import RecognitionEngine
 from edge_node.errors import EngineError, RoundError, TicketRefusedError
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import LedgerMark
+
+if TYPE_CHECKING:
+    from edge_node.generation.eraser_rounds import EraserRequest
+
+
+class RoundEngine(Protocol):
+    """Part of a node that computes rounds: its engine if it recognises, its image generator if it generates."""
+
+    def run_rounds(self, requests: Sequence[Any]) -> list[RoundResult]:
+        """Run one round on several nodes as one batch."""
 
 
 def check_ticket(
@@ -40,6 +51,8 @@ def check_ticket(
         raise TicketRefusedError(f"{job} would unlearn {len(kept)} subject tags that are not forgotten")
     if ticket.forget_tags and ticket.kind == types.LEARNING_KIND_TRAIN_LORA:
         raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
+    if ticket.concept and list(ticket.forget_tags) != [concept_tag(ticket.concept)]:
+        raise TicketRefusedError(f"{job} would erase a concept that is not forgotten")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +71,8 @@ class OpenedRound:
         Of the newest forget that it unlearns; 0 of a round that unlearns nothing.
     """
 
-    engine: RecognitionEngine
-    request: RoundRequest
+    engine: RoundEngine
+    request: RoundRequest | EraserRequest
     key: bytes = field(repr=False)
     mark: LedgerMark
     generation: int
@@ -86,7 +99,7 @@ def compute(rounds: Sequence[OpenedRound]) -> list[RoundResult | EngineError]:
 
 
 class Rounds:
-    """Rounds of learning jobs on what this node has captured. Under the node's lock, from `open` to `seal`."""
+    """Rounds of learning jobs. Under the node's lock: all of one on what was captured, `open` and `seal` of any."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context, self._journal = context, context.journal
@@ -119,8 +132,10 @@ class Rounds:
             tombstones=tombstones,
             unix_ms=context.clock.unix_ms(),
         )
-        if context.recognition is None:
+        if context.recognition is None and not ticket.concept:
             raise RoundError("this node generates: it learns a class when that is enrolled, not in rounds of a job")
+        if context.recognition is not None and ticket.concept:
+            raise RoundError("this node recognises: there is no concept to erase from what it shows")
         mark = context.meter.mark()
         purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
         try:
@@ -134,14 +149,17 @@ class Rounds:
             state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
         except (sealing.SealError, DecodeError, ValueError) as error:
             raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
+        generation = max((tombstones[tag] for tag in ticket.forget_tags), default=0)
+        if context.image_generator is not None:
+            from edge_node.generation.eraser_rounds import EraserRequest
+
+            erasers = tuple(context.engine.active_erasers(context.node_index))
+            erasing = EraserRequest(ticket, state, erasers)
+            return OpenedRound(context.image_generator, erasing, key, mark, generation)
+        assert context.recognition is not None
         kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
-        return OpenedRound(
-            context.recognition,
-            RoundRequest(context.node_index, ticket, state, samples=kept, forget=forgotten),
-            key,
-            mark,
-            generation=max((tombstones[tag] for tag in ticket.forget_tags), default=0),
-        )
+        request = RoundRequest(context.node_index, ticket, state, samples=kept, forget=forgotten)
+        return OpenedRound(context.recognition, request, key, mark, generation)
 
     def seal(self, opened: OpenedRound, computed: RoundResult | EngineError) -> engine_pb2.RunRoundResponse:
         """Seal what was computed, and note its cost; raises the engine's error if it could not."""
@@ -151,6 +169,7 @@ class Rounds:
         plaintext = computed.state.SerializeToString(deterministic=True)
         sealed_result = sealing.seal_symmetric(opened.key, purpose, plaintext, context.randomness.draw)
         context.engine.charge_radio(context.node_index, len(sealed_result))
+        context.meter.charge(computed.costs)
         with self._journal.transaction():
             if opened.generation:
                 self._journal.add_forget_cost(opened.generation, context.meter.since(opened.mark))

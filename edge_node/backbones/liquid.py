@@ -17,7 +17,7 @@ longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, wi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +42,57 @@ _FULL_CODE = 127
 #: Runs computed at once: bounds scratch memory for many nodes.
 _CHUNK = 512
 _INPUT_SHARE, _RECURRENT_SHARE = 0.5, 0.3
-_MEMBRANE_BITS, _MULTIPLIER_BITS = 12, 16
-_ONE = 1 << _MEMBRANE_BITS
+#: Fraction bits of membranes.
+MEMBRANE_BITS = 12
+_MULTIPLIER_BITS = 16
+_ONE = 1 << MEMBRANE_BITS
 _MEMBRANE_LIMIT = 4 * _ONE
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs of ten frames, which start at rest.
+
+    Attributes
+    ----------
+    spikes
+        int32 ``[R, 10, 140]`` of 0 and 1.
+    owner, number
+        Whose sample's each is, and which of its runs, int64 [R].
+    count
+        Runs of each sample, int64 [S].
+    """
+
+    spikes: Tensor
+    owner: Tensor
+    number: Tensor
+    count: Tensor
+
+    def parts(self) -> Iterator[Runs]:
+        """Yield runs that are computed at once."""
+        for start in range(0, len(self.spikes), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield Runs(self.spikes[part], self.owner[part], self.number[part], self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of R runs.
+
+    Attributes
+    ----------
+    spikes, before
+        Of channels ``[R, 140]``, and of neurons in the step before ``[N, R, neurons]``: what drove the two crossbars.
+    membrane
+        In 1/4096 thresholds, within four thresholds, int32 ``[N, R, neurons]``.
+    fired
+        Spikes that follow.
+    """
+
+    spikes: Tensor
+    before: Tensor
+    membrane: Tensor
+    fired: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +102,7 @@ class Liquid:
     Attributes
     ----------
     entry, recurrent
-        ``[512, 140]`` and ``[512, 512]`` signs on the tiles of every node.
+        ``[neurons, 140]`` and ``[neurons, neurons]`` signs on the tiles of every node.
     """
 
     entry: Crossbar
@@ -64,7 +112,14 @@ class Liquid:
     _preset: Preset
 
     @classmethod
-    def program(cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Liquid:
+    def program(
+        cls,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        ledger: EnergyLedger,
+        neurons: int = NEURONS,
+    ) -> Liquid:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, share: float) -> Crossbar:
@@ -74,17 +129,17 @@ class Liquid:
                 node_ids,
                 ledger,
                 layer=layer,
-                outputs=NEURONS,
+                outputs=neurons,
                 inputs=inputs,
                 input_rms=_FULL_CODE * math.sqrt(share),
             )
 
         def multiplier(of: Crossbar, gain: float, share: float) -> int:
             unit = of.scale / _FULL_CODE * gain / math.sqrt(share * of.in_features)
-            return round(unit * (1 << (_MEMBRANE_BITS + _MULTIPLIER_BITS)))
+            return round(unit * (1 << (MEMBRANE_BITS + _MULTIPLIER_BITS)))
 
         entry = crossbar("liquid.entry", CHANNELS, _INPUT_SHARE)
-        recurrent = crossbar("liquid.recurrent", NEURONS, _RECURRENT_SHARE)
+        recurrent = crossbar("liquid.recurrent", neurons, _RECURRENT_SHARE)
         multipliers = (
             multiplier(entry, INPUT_GAIN, _INPUT_SHARE),
             multiplier(recurrent, RECURRENT_GAIN, _RECURRENT_SHARE),
@@ -92,9 +147,14 @@ class Liquid:
         return cls(entry, recurrent, multipliers, LogMel(BANDS), preset)
 
     @property
+    def neurons(self) -> int:
+        """Neurons of the machine."""
+        return self.entry.out_features
+
+    @property
     def features(self) -> int:
         """Feature codes per sample: spikes and membrane of each neuron."""
-        return 2 * NEURONS
+        return 2 * self.neurons
 
     @property
     def cell_writes(self) -> Tensor:
@@ -103,18 +163,24 @@ class Liquid:
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
         """Run samples, float32 [length, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
-        nodes = len(self.entry.nodes)
+        runs = self.runs(samples)
+        sums = torch.zeros(len(self.entry.nodes), len(samples), self.features, dtype=torch.int64)
+        for part in runs.parts():
+            sums.index_add_(1, part.owner, self._sums(part, ledger, phase))
+        self.charge(runs, samples, ledger, phase)
+        return rounded_mean(sums, runs.count[None, :, None]).to(torch.int32)
+
+    def runs(self, samples: Sequence[np.ndarray]) -> Runs:
+        """Return the runs of samples; raises as `spikes`."""
         trains = [self.spikes(sample) for sample in samples]
-        runs = torch.tensor([len(train) for train in trains], dtype=torch.int64)
-        sums = torch.zeros(nodes, len(samples), self.features, dtype=torch.int64)
-        if samples:
-            spikes, owner = torch.cat(trains), torch.arange(len(samples)).repeat_interleave(runs)
-            for start in range(0, len(spikes), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                sums.index_add_(1, owner[part], self._run(spikes[part], ledger, phase))
-        frames = sum(frames_of(sample) for sample in samples)
-        ledger.charge(phase, self._digital_cost(int(runs.sum()), frames))
-        return rounded_mean(sums, runs[None, :, None]).to(torch.int32)
+        count = torch.tensor([len(train) for train in trains], dtype=torch.int64)
+        first = torch.cat([torch.arange(len(train)) for train in trains]) if trains else count
+        spikes = torch.cat(trains) if trains else torch.zeros(0, STEPS, CHANNELS, dtype=torch.int32)
+        return Runs(spikes, torch.arange(len(samples)).repeat_interleave(count), first, count)
+
+    def charge(self, runs: Runs, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> None:
+        """Charge what is digital of running some samples."""
+        ledger.charge(phase, self._digital_cost(len(runs.spikes), sum(frames_of(sample) for sample in samples)))
 
     def spikes(self, sample: np.ndarray) -> Tensor:
         """Return the spike trains of a sample's runs, int32 [runs, 10, 140] of 0 and 1.
@@ -126,18 +192,24 @@ class Liquid:
         train = levels[: runs * STEPS, :, None] > torch.tensor(LEVELS)
         return train.to(torch.int32).reshape(runs, STEPS, CHANNELS)
 
-    def _run(self, spikes: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Return the feature codes of runs [R, 10, 140], int64 [N, R, 1024]."""
-        membrane = torch.zeros(len(self.entry.nodes), len(spikes), NEURONS, dtype=torch.int32)
-        fired, count, potential = (torch.zeros_like(membrane) for _ in range(3))
-        for step in spikes.unbind(dim=1):
-            current = self._current(step * _FULL_CODE, fired, ledger, phase)
+    def steps(self, runs: Runs, ledger: EnergyLedger, phase: Phase) -> Iterator[Step]:
+        """Run some runs through every chip, step by step, from rest."""
+        membrane = torch.zeros(len(self.entry.nodes), len(runs.spikes), self.neurons, dtype=torch.int32)
+        fired = torch.zeros_like(membrane)
+        for spikes in runs.spikes.unbind(dim=1):
+            current = self._current(spikes * _FULL_CODE, fired, ledger, phase)
             membrane = (membrane >> 1) * (1 - fired) + current
-            fired = (membrane > _ONE).to(torch.int32)
-            count += fired
-            potential += membrane.clamp(-_MEMBRANE_LIMIT, _MEMBRANE_LIMIT)
-        half = 1 << (_MEMBRANE_BITS - 1)
-        levels = (potential * MEMBRANE_CODE + half) >> _MEMBRANE_BITS
+            before, fired = fired, (membrane > _ONE).to(torch.int32)
+            yield Step(spikes, before, membrane.clamp(-_MEMBRANE_LIMIT, _MEMBRANE_LIMIT), fired)
+
+    def _sums(self, runs: Runs, ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Return the feature codes of each run, int64 [N, R, features]."""
+        count, potential = torch.zeros(2, len(self.entry.nodes), len(runs.spikes), self.neurons, dtype=torch.int32)
+        for step in self.steps(runs, ledger, phase):
+            count += step.fired
+            potential += step.membrane
+        half = 1 << (MEMBRANE_BITS - 1)
+        levels = (potential * MEMBRANE_CODE + half) >> MEMBRANE_BITS
         return torch.cat([count * SPIKE_CODE, levels], dim=2).long()
 
     def _current(self, step: Tensor, fired: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
@@ -151,6 +223,6 @@ class Liquid:
 
     def _digital_cost(self, runs: int, frames: int) -> Cost:
         """Fourier sums and mel bands of each frame; scalings, leak and sums of each neuron and step."""
-        updates = runs * STEPS * NEURONS
+        updates = runs * STEPS * self.neurons
         macs = frames * self._front_end.macs_per_frame + 4 * updates
         return cost.digital_macs(self._preset, macs, cost.Precision.INT8) + cost.sram_read(self._preset, 4 * updates)

@@ -20,7 +20,7 @@ All of it being integers, codes are bitwise equal for any batch, order and numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +64,64 @@ def tanh_table() -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Run:
+    """Coded samples, the longest first: at each frame those that still run are a prefix, and no padding is ever read.
+
+    Attributes
+    ----------
+    order
+        Which sample is at each place.
+    lengths
+        Frames of each, int64 [S].
+    inputs
+        DAC codes with the bias, int32 ``[S, frames, channels + 1]``.
+    """
+
+    order: Sequence[int]
+    lengths: Tensor
+    inputs: Tensor
+
+    @classmethod
+    def of(cls, coding: InputCoding, samples: Sequence[np.ndarray]) -> Run:
+        """Code samples; `SampleError` as of `Backbone.capture`."""
+        codes = [coding.encode(sample) for sample in samples]
+        order = sorted(range(len(codes)), key=lambda i: -len(codes[i]))
+        lengths = torch.tensor([len(codes[i]) for i in order], dtype=torch.int64)
+        inputs = torch.zeros(len(codes), max(map(len, codes), default=0), coding.channels + 1, dtype=torch.int32)
+        for row, i in enumerate(order):
+            inputs[row, : len(codes[i]), :-1] = codes[i]
+        inputs[:, :, -1] = UNIT_CODE
+        return cls(order, lengths, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of the samples that still run.
+
+    Attributes
+    ----------
+    inputs, held
+        DAC codes u ``[S, channels + 1]`` and h ``[N, S, units]``: what the two crossbars were driven with.
+    argument
+        Of tanh, in 1/256, int64 ``[N, S, units]``.
+    state
+        After it, int32 ``[N, S, units]``.
+    """
+
+    inputs: Tensor
+    held: Tensor
+    argument: Tensor
+    state: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Reservoir:
     """Reservoirs of N chips.
 
     Attributes
     ----------
     recurrent, entry
-        ``[512, 512]`` and ``[512, channels + 1]`` signs on the tiles of every node.
+        ``[units, units]`` and ``[units, channels + 1]`` signs on the tiles of every node.
     coding
         How samples become DAC codes.
     """
@@ -84,28 +135,39 @@ class Reservoir:
 
     @classmethod
     def program(
-        cls, coding: InputCoding, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+        cls,
+        coding: InputCoding,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        ledger: EnergyLedger,
+        units: int = UNITS,
     ) -> Reservoir:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, input_rms: float) -> Crossbar:
             return program_signs(
-                preset, fleet_seed, node_ids, ledger, layer=layer, outputs=UNITS, inputs=inputs, input_rms=input_rms
+                preset, fleet_seed, node_ids, ledger, layer=layer, outputs=units, inputs=inputs, input_rms=input_rms
             )
 
-        recurrent = crossbar("recurrent", UNITS, _STATE_RMS)
+        recurrent = crossbar("recurrent", units, _STATE_RMS)
         entry = crossbar("entry", coding.channels + 1, UNIT_CODE)
         one = 1 << (_ARGUMENT_BITS + _MULTIPLIER_BITS)
         multipliers = (
-            round(recurrent.scale * SPECTRAL_RADIUS / (math.sqrt(UNITS) * _FULL_CODE) * one),
+            round(recurrent.scale * SPECTRAL_RADIUS / (math.sqrt(units) * _FULL_CODE) * one),
             round(entry.scale * INPUT_GAIN / UNIT_CODE * one),
         )
         return cls(recurrent, entry, coding, tanh_table(), multipliers, preset)
 
     @property
+    def units(self) -> int:
+        """Units of the reservoir."""
+        return self.recurrent.out_features
+
+    @property
     def features(self) -> int:
         """Feature codes per sample: mean state of both halves."""
-        return 2 * UNITS
+        return 2 * self.units
 
     @property
     def cell_writes(self) -> Tensor:
@@ -117,44 +179,41 @@ class Reservoir:
 
         Real frames only are charged, no padding.
         """
-        codes = [self.coding.encode(sample) for sample in samples]
-        nodes = len(self.recurrent.nodes)
-        out = torch.zeros(nodes, len(codes), self.features, dtype=torch.int32)
-        if not codes:
-            return out
-        # Longest first: at frame t the samples that still run are a prefix, and nothing padded is ever read.
-        order = sorted(range(len(codes)), key=lambda i: -len(codes[i]))
-        frames = torch.tensor([len(codes[i]) for i in order])
-        middle = (frames + 1) // 2
-        inputs = torch.zeros(len(codes), int(frames[0]), self.coding.channels + 1, dtype=torch.int32)
-        for row, i in enumerate(order):
-            inputs[row, : len(codes[i]), :-1] = codes[i]
-        inputs[:, :, -1] = UNIT_CODE
-        state = torch.zeros(nodes, len(codes), UNITS, dtype=torch.int32)
-        sums = torch.zeros(2, nodes, len(codes), UNITS, dtype=torch.int32)
-        for t in range(int(frames[0])):
-            running = int((frames > t).sum())
-            early = int((middle > t).sum())
-            state[:, :running] = self._step(state[:, :running], inputs[:running, t], ledger, phase)
-            sums[0, :, :early] += state[:, :early]
-            sums[1, :, early:running] += state[:, early:running]
-        lengths = torch.stack([middle, frames - middle])[:, None, :, None]
+        run = Run.of(self.coding, samples)
+        middle = (run.lengths + 1) // 2
+        sums = torch.zeros(2, len(self.recurrent.nodes), len(samples), self.units, dtype=torch.int32)
+        for t, frame in enumerate(self.frames(run, ledger, phase)):
+            early, running = int((middle > t).sum()), frame.state.shape[1]
+            sums[0, :, :early] += frame.state[:, :early]
+            sums[1, :, early:running] += frame.state[:, early:]
+        lengths = torch.stack([middle, run.lengths - middle])[:, None, :, None]
         halves = rounded_mean(sums, lengths.to(torch.int32))
-        out[:, order] = torch.cat([halves[0], halves[1]], dim=-1)
-        ledger.charge(phase, self._digital_cost(int(frames.sum())))
+        out = torch.empty(len(self.recurrent.nodes), len(samples), self.features, dtype=torch.int32)
+        out[:, run.order] = torch.cat([halves[0], halves[1]], dim=-1)
         return out
+
+    def frames(self, run: Run, ledger: EnergyLedger, phase: Phase) -> Iterator[Frame]:
+        """Run samples through every chip, frame by frame, each of those that still run."""
+        state = torch.zeros(len(self.recurrent.nodes), len(run.lengths), self.units, dtype=torch.int32)
+        for t in range(run.inputs.shape[1]):
+            running = int((run.lengths > t).sum())
+            frame = self._step(state[:, :running], run.inputs[:running, t], ledger, phase)
+            state[:, :running] = frame.state
+            yield frame
+        ledger.charge(phase, self._digital_cost(int(run.lengths.sum())))
 
     def _digital_cost(self, frames: int) -> Cost:
         """Two scalings, leak and pooling of each unit and frame, and one byte of table."""
-        units = UNITS * frames
+        units = self.units * frames
         return cost.digital_macs(self._preset, 4 * units, cost.Precision.INT8) + cost.sram_read(self._preset, units)
 
-    def _step(self, state: Tensor, inputs: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
+    def _step(self, state: Tensor, inputs: Tensor, ledger: EnergyLedger, phase: Phase) -> Frame:
         half = 1 << (_STATE_BITS - 1)
-        reads = self.recurrent.mvm((state + half) >> _STATE_BITS, ledger=ledger, phase=phase).long()
+        held = (state + half) >> _STATE_BITS
+        reads = self.recurrent.mvm(held, ledger=ledger, phase=phase).long()
         heard = self.entry.mvm(inputs.expand(state.shape[0], -1, -1), ledger=ledger, phase=phase).long()
         a, b = self._multipliers
         argument = (a * reads + b * heard + (1 << (_MULTIPLIER_BITS - 1))) >> _MULTIPLIER_BITS
-        index = argument.clamp_(-_ARGUMENT_LIMIT, _ARGUMENT_LIMIT) + _ARGUMENT_LIMIT
-        target = self._table[index] << _STATE_BITS
-        return state + ((target - state) >> 1)
+        argument.clamp_(-_ARGUMENT_LIMIT, _ARGUMENT_LIMIT)
+        target = self._table[argument + _ARGUMENT_LIMIT] << _STATE_BITS
+        return Frame(inputs, held, argument, state + ((target - state) >> 1))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from reram_fleet.wire.concepts import ERASER_SCALE_BITS
 from torch import Tensor
 
 from edge_node.errors import AdapterError
@@ -24,7 +25,7 @@ from hwmodel import keyed_seed
 #: Layers that a class changes, in the order of the vector.
 CLASS_LAYERS = tuple(sorted((*BLOCK_LAYERS, LABELS)))
 #: B is kept as integers at 2^-12. Trained factors lie within 1; below 2^-12 the chip's own errors are larger.
-SCALE_BITS = 12
+SCALE_BITS = ERASER_SCALE_BITS
 #: Largest code of one node: an int16, so that squares of differences add up exactly in int64.
 MAX_CODE = 2**15 - 1
 
@@ -58,8 +59,7 @@ class ClassLayout:
 
         `AdapterError` if a factor is not finite, or too large for codes of 16 bits.
         """
-        flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
-        codes = torch.round(flat * 2.0**SCALE_BITS)
+        codes = torch.round(self.joined(b).double() * 2.0**SCALE_BITS)
         if not bool(torch.isfinite(codes).all()) or float(codes.abs().max()) > MAX_CODE:
             raise AdapterError(f"a trained factor does not fit into 16 bits at 2^-{SCALE_BITS}: learning has diverged")
         return codes.to(torch.int32)
@@ -70,9 +70,20 @@ class ClassLayout:
         `sums` are of codes, int64 ``[N, length]``, and `counts` of how many nodes each is, int64 ``[N]``.
         """
         mean = sums.double() / counts.double()[:, None] * (self.scaling * 2.0**-SCALE_BITS)
+        for name, b in self.split(mean):
+            yield name, self.frozen(name)[None], b.float()
+
+    def joined(self, b: Mapping[str, Tensor]) -> Tensor:
+        """Return factors ``[N, out, rank]`` by layer as one vector, ``[N, length]``; zeros where there are none."""
+        nodes = len(next(iter(b.values())))
+        shapes = {name: (nodes, self.base.layer(name).outputs * self.rank) for name in CLASS_LAYERS}
+        return torch.cat([b[n].detach().flatten(1) if n in b else torch.zeros(s) for n, s in shapes.items()], dim=1)
+
+    def split(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield each layer's name and B ``[N, out, rank]`` out of vectors ``[N, length]``."""
         start = 0
         for name in CLASS_LAYERS:
             outputs = self.base.layer(name).outputs
-            part = mean[:, start : start + outputs * self.rank]
+            part = flat[:, start : start + outputs * self.rank]
             start += outputs * self.rank
-            yield name, self.frozen(name)[None], part.view(-1, outputs, self.rank).float()
+            yield name, part.reshape(-1, outputs, self.rank)

@@ -20,6 +20,7 @@ from edge_node.errors import EngineError
 from edge_node.generation.class_codes import CLASS_LAYERS, ClassLayout
 from edge_node.generation.diffusion import STEPS, Sampling, denoising_loss, from_colour_levels, noised, on_chips
 from edge_node.generation.dit import CLASSES, IMAGE_SHAPE, NULL_STYLE, STYLES, TOKENS
+from edge_node.generation.eraser import EraserRecipe
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone, half_cosine
 from hwmodel import ConverterError, Cost, LayerSpec, NetworkSpec, Phase, TrainingFacts, cost, keyed_generator
@@ -59,10 +60,11 @@ class ClassRecipe:
 
 @dataclass(frozen=True)
 class GenerationRecipe:
-    """Recipe of a task: how its backbone is trained, its classes are learnt, and images are generated."""
+    """Recipe of a task: how its backbone is trained, classes are learnt, concepts erased, and images generated."""
 
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     subject: ClassRecipe = field(default_factory=ClassRecipe)
+    eraser: EraserRecipe = field(default_factory=EraserRecipe)
     sampling: Sampling = field(default_factory=Sampling)
 
 

@@ -7,12 +7,13 @@ lies nearest in direction, from exact integer products, so that the same probe h
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, SubjectAdapter
+from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, Eraser, SubjectAdapter
 from torch import Tensor
 
 from edge_node.engine import Identification, NodeEngine
@@ -56,6 +57,7 @@ class GenerationEngine(NodeEngine):
     ) -> None:
         super().__init__(node_ids, preset, features, ledger)
         self._cell_writes, self._wear, self._network = cell_writes, wear, network
+        self._erasers: list[tuple[Eraser, ...]] = [()] * len(self.node_ids)
         self._accept_threshold = torch.full((len(self.node_ids),), ACCEPTED, dtype=torch.float64)
 
     @property
@@ -103,6 +105,29 @@ class GenerationEngine(NodeEngine):
         if adapter.code_sum and max(map(abs, adapter.code_sum)) > MAX_CODE * max(1, adapter.count):
             raise AdapterError(f"the adapter's codes exceed {MAX_CODE} per node that trained it")
         super().set_subject(node, adapter)
+
+    def set_erasers(self, node: int, erasers: Sequence[Eraser]) -> None:
+        """Make these erasers active on a node, and no others.
+
+        `AdapterError` if one is not of this length, has codes beyond 16 bits, or is there twice; nothing is changed.
+        """
+        self._bank(node)
+        concepts = [eraser.concept for eraser in erasers]
+        if len(set(concepts)) != len(concepts):
+            raise AdapterError("a concept has two erasers")
+        for eraser in erasers:
+            if len(eraser.codes) != self.features:
+                raise AdapterError(
+                    f"the eraser of {eraser.concept} has {len(eraser.codes)} codes, this node's have {self.features}"
+                )
+            if max(map(abs, eraser.codes)) > MAX_CODE:
+                raise AdapterError(f"codes of the eraser of {eraser.concept} exceed {MAX_CODE}")
+        self._erasers[node] = tuple(copy.deepcopy(sorted(erasers, key=lambda eraser: eraser.concept)))
+
+    def active_erasers(self, node: int) -> Sequence[Eraser]:
+        """Return the node's erasers, by concept."""
+        self._bank(node)
+        return self._erasers[node]
 
     def identify(
         self, codes: Tensor, phase: Phase = Phase.VERIFY, nodes: Sequence[int] | None = None

@@ -9,13 +9,13 @@ twice, once to learn and once to generate, lets it serve while it learns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
-from reram_fleet.v1.types_pb2 import SubjectAdapter
+from reram_fleet.v1.types_pb2 import Eraser, SubjectAdapter
 from torch import Tensor
 
 from edge_node.errors import EngineError, TaskError
@@ -24,11 +24,15 @@ from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.class_fit import fit_class, free_label, generation_network
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import IMAGE_SHAPE, prompts_of
+from edge_node.generation.eraser import added
+from edge_node.generation.eraser_rounds import EraserRequest, EraserTrainer, concepts_of
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
+from edge_node.recognition.training.rounds import RoundResult
 from edge_node.tasks import GenerationTask
 from hwmodel import Cost, Phase, Precision, Preset
+from hwmodel.nn import Correction
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256
@@ -84,6 +88,8 @@ class ImageGenerator:
         What programming the chip took, and the share of endurance that this took of its most worn layer.
     network
         What is on the chip, with a class's LoRA.
+    concepts
+        Names of what the backbone knows, of which erasers can be trained.
     """
 
     def __init__(self, task: GenerationTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
@@ -92,6 +98,8 @@ class ImageGenerator:
         subject = task.recipe.subject
         self._layout = ClassLayout(serving.backbone.base, task.seed, subject.rank, subject.alpha)
         self._fleet_seed = fleet_seed
+        self._trainer = EraserTrainer(task, self._layout, fleet_seed)
+        self.concepts = concepts_of(task)
         self._serving, self._learning = _LockedChip(lambda: serving), _LockedChip(chip)
         self._free = free_label(serving.backbone)
         self.features = self._layout.length
@@ -122,15 +130,27 @@ class ImageGenerator:
             codes = fit_class(generator, self._layout, [images], subject_tag, seed, recipe, progress=progress)
             return LearntClass(codes[0].numpy(), generator.ledger.since(mark))
 
-    def generate_subject(self, adapter: SubjectAdapter, style: str, count: int, seed: int) -> GeneratedImages:
+    def run_rounds(self, requests: Sequence[EraserRequest]) -> list[RoundResult]:
+        """Run rounds of a job that trains an eraser, one after the other.
+
+        `RoundError` or `EngineError` if one is malformed, or diverges.
+        """
+        with self._learning.lock:
+            return [self._trainer.run(self._learning.generator, request) for request in requests]
+
+    def generate_subject(
+        self, adapter: SubjectAdapter, style: str, count: int, seed: int, erasers: Sequence[Eraser] = ()
+    ) -> GeneratedImages:
         """Generate a private class by its adapter, in a style of the task, or in any if it is ``""``.
 
-        `EngineError` if there is no such style, or it is not 1 to `MAX_IMAGES` images.
+        `EngineError` if there is no such style, or it is not 1 to `MAX_IMAGES` images. `erasers` act beside it.
         """
-        return self._generate(self._free, style, count, seed, adapter)
+        return self._generate(self._free, style, count, seed, adapter, erasers)
 
-    def generate_class(self, name: str, style: str, count: int, seed: int) -> GeneratedImages:
-        """Generate a class of the task by the backbone alone, whether it was trained on it or not.
+    def generate_class(
+        self, name: str, style: str, count: int, seed: int, erasers: Sequence[Eraser] = ()
+    ) -> GeneratedImages:
+        """Generate a class of the task by the backbone and erasers alone, whether it was trained on it or not.
 
         `EngineError` if there is no such class or style, or it is not 1 to `MAX_IMAGES` images.
         """
@@ -138,10 +158,16 @@ class ImageGenerator:
             label = self._task.label(name)
         except TaskError as error:
             raise EngineError(str(error)) from error
-        return self._generate(label, style, count, seed, None)
+        return self._generate(label, style, count, seed, None, erasers)
 
     def _generate(
-        self, label: int, style: str, count: int, seed: int, adapter: SubjectAdapter | None
+        self,
+        label: int,
+        style: str,
+        count: int,
+        seed: int,
+        adapter: SubjectAdapter | None,
+        erasers: Sequence[Eraser],
     ) -> GeneratedImages:
         try:
             styles = torch.full((1, count), self._task.style(style))
@@ -154,12 +180,13 @@ class ImageGenerator:
         with self._serving.lock:
             generator = self._serving.generator
             mark = generator.ledger.mark()
-            branches = self._branches(generator, adapter) if adapter is not None else {}
+            own = self._branches(generator, adapter) if adapter is not None else {}
+            branches = added(own, self._trainer.branches(generator, erasers))
             with generator.chips.charging(Phase.INFER), generator.attached(branches):
                 levels: Tensor = sample(on_chips(generator.chips), noise, prompts, self._recipe.sampling)
             return GeneratedImages(levels[0].numpy(), generator.ledger.since(mark))
 
-    def _branches(self, generator: Generator, adapter: SubjectAdapter) -> dict[str, LoraBranch]:
+    def _branches(self, generator: Generator, adapter: SubjectAdapter) -> Mapping[str, Correction]:
         sums = torch.tensor([list(adapter.code_sum)], dtype=torch.int64)
         counts = torch.tensor([adapter.count])
         return {

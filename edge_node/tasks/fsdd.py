@@ -25,10 +25,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+from reram_fleet.code_ranges import FSDD_8 as FSDD_8_CODES
+from reram_fleet.code_ranges import LoraStage
 
 from edge_node.backbones import Backbone
 from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.log_mel import SAMPLE_RATE_HZ
+from edge_node.backbones.small_liquid import SmallLiquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
@@ -187,5 +190,24 @@ class FsddTask:
         return SpectralFilters.program(preset, fleet_seed, node_ids, ledger)
 
 
+@dataclass(frozen=True)
+class SmallFsddTask(FsddTask):
+    """The same people on chips with a liquid of eight neurons: there a LoRA is worth having (docs/adr/0028)."""
+
+    name: str = field(default="fsdd-8", init=False)
+
+    @property
+    def stage(self) -> LoraStage:
+        """What the codes are of."""
+        stage = FSDD_8_CODES.stage
+        assert stage is not None
+        return stage
+
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
+        """Program the small liquid into every node's crossbars."""
+        return SmallLiquid.program(self.stage, preset, fleet_seed, node_ids, ledger)
+
+
 #: The split of the demo.
 FSDD = FsddTask.of(1)
+FSDD_8 = SmallFsddTask.of(1)

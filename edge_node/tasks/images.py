@@ -26,6 +26,7 @@ from edge_node.errors import TaskError
 from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
 from edge_node.generation.diffusion import COLOUR_LEVELS, Sampling
 from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
+from edge_node.generation.eraser import EraserRecipe
 from edge_node.generation.image_generator import task_backbone
 from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress
@@ -55,6 +56,7 @@ def _drawn(label: int) -> np.ndarray:
 _BRIEF = GenerationRecipe(
     BackboneRecipe(steps=40, hardening_steps=10, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9),
     ClassRecipe(rank=4, steps=6),
+    EraserRecipe(steps=3, batch=4),
     Sampling(steps=4),
 )
 

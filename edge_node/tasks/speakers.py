@@ -38,7 +38,8 @@ _SHA256 = {
 #: range), and their means. Constants of the task, from s02, s08 and s09 only.
 _GAINS = (64, 128, 128, 128, 128, 256, 256, 256, 256, 256, 256, 256)
 _OFFSETS = (48, -83, 33, -40, 40, -63, -53, 11, -68, -50, 0, 24)
-_NAMES = tuple(f"s{k:02d}" for k in range(1, 10))
+#: Everybody in the set.
+NAMES = tuple(f"s{k:02d}" for k in range(1, 10))
 
 
 @cache
@@ -78,14 +79,14 @@ def _samples(part: str, names: Collection[str]) -> dict[str, list[np.ndarray]]:
     return samples
 
 
-def load_people(names: Collection[str] = _NAMES) -> dict[str, Person]:
+def load_people(names: Collection[str] = NAMES) -> dict[str, Person]:
     """Return the named people ("s01" to "s09"), everybody by default.
 
     `TaskError` for an unknown name, or if the data are missing or damaged.
     """
-    unknown = sorted(set(names) - set(_NAMES))
+    unknown = sorted(set(names) - set(NAMES))
     if unknown:
-        raise TaskError(f"unknown speakers {unknown}; the set has {_NAMES[0]} to {_NAMES[-1]}")
+        raise TaskError(f"unknown speakers {unknown}; the set has {NAMES[0]} to {NAMES[-1]}")
     train, test = _samples("TRAIN", names), _samples("TEST", names)
     return {name: Person(name, tuple(train[name]), tuple(test[name])) for name in sorted(names)}
 

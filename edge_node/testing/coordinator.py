@@ -16,6 +16,7 @@ from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from reram_fleet.wire.concepts import concept_tag
 
 M = TypeVar("M", bound=Message)
 
@@ -73,9 +74,10 @@ class FakeCoordinator:
         )
         return _changed(command, changes)
 
-    def forget(self, *tags: str) -> types.Envelope:
-        """Append an entry to the log and return it."""
-        self.log.append(self.sign(self.command(tags)))
+    def forget(self, *tags: str, concepts: Sequence[str] = ()) -> types.Envelope:
+        """Append an entry to the log and return it; it also names the tags of concepts."""
+        named = [*tags, *map(concept_tag, concepts)]
+        self.log.append(self.sign(self.command(named, concepts=list(concepts))))
         return self.log[-1]
 
     def log_after(self, generation: int) -> ConnectResponse:
@@ -106,9 +108,10 @@ class FakeCoordinator:
         built_at_generation: int | None = None,
         shared_lora: types.SharedLora | None = None,
         head: types.ClosedFormHead | None = None,
+        erasers: Sequence[types.Eraser] = (),
     ) -> ConnectResponse:
         """Offer a revision to a node."""
-        content = types.RevisionContent(subjects=subjects, shared_lora=shared_lora, head=head)
+        content = types.RevisionContent(subjects=subjects, shared_lora=shared_lora, head=head, erasers=erasers)
         generation = len(self.log) if built_at_generation is None else built_at_generation
         manifest = types.RevisionManifest(
             fleet_id=self.fleet_id,
@@ -118,6 +121,7 @@ class FakeCoordinator:
             subject_tags=sorted(subject.subject_tag for subject in subjects),
             has_shared_lora=shared_lora is not None,
             has_head=head is not None,
+            concepts=[eraser.concept for eraser in erasers],
         )
         purpose = sealing.revision_purpose(self.fleet_id, number, identity.node_id)
         offer = node_pb2.RevisionOffer(

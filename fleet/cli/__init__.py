@@ -45,6 +45,7 @@ from fleet.errors import FleetError
 BY_MODULE = {
     "demo": "fleet.lab.demo.cli",
     "people": "fleet.lab.demo.people_cli",
+    "task": "fleet.lab.tasks.cli",
     "verify": "fleet.lab.verification.cli",
     "audit": "fleet.lab.replay.cli",
     "chip": "fleet.lab.chip.cli",

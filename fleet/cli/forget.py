@@ -20,7 +20,7 @@ from fleet.cli.waiting import wait_for_forget
 from fleet.documents import document, execution_document, forget_document
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import ExecutionState
-from fleet.domain.tags import new_id, validate_tags
+from fleet.domain.tags import new_id, validate_concept, validate_tags
 
 if TYPE_CHECKING:
     from reram_fleet.v1.operator_pb2 import CreateForgetResponse, Execution, Forget
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from fleet.client import FleetClient, Page
     from fleet.registry import Registry
 
-app = typer.Typer(help="Forget people, on every node, and see it proved.", no_args_is_help=True)
+app = typer.Typer(
+    help="Forget people, or what the backbone knows, on every node, and see it proved.", no_args_is_help=True
+)
 
 #: In place of a name: read names from standard input.
 _STDIN = "-"
@@ -50,6 +52,14 @@ def create(
         ),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A subject tag; may be repeated.")] = None,
+    concept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A style or a thing that the backbone of generating nodes knows, as style:night: it is masked, by an "
+            "eraser that Flower trains.",
+        ),
+    ] = None,
     request_id: Annotated[
         str | None, typer.Option(help="The same id again forgets nothing twice.", show_default="a new one")
     ] = None,
@@ -61,7 +71,12 @@ def create(
     timeout: Timeout = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Forget people on every node, for good. Nodes out of reach stop answering until they have caught up."""
+    """Forget people, or mask a concept, on every node, for good. Nodes out of reach serve nobody meanwhile."""
+    if concept is not None:
+        if subject or tag:
+            raise UsageError("a forget is of people or of a concept, not of both", hint="one forget for each")
+        _create_of_concept(ctx, concept, request_id, timeout if wait else None, form, yes=yes)
+        return
     names = _names(subject or [], yes)
     registry = session(ctx).registry()
     found = {name: _tags_to_forget(registry, name, request_id) for name in names}
@@ -89,6 +104,27 @@ def create(
         # Nothing has happened yet that a line for each node would tell.
         nodes = client.list_executions(forget.campaign_id, limit=LIMIT) if wait else None
     then = None if wait else f"fleet forget watch {forget.campaign_id}"
+    _show(form, forget, nodes, then=then, created=response.created)
+
+
+def _create_of_concept(
+    ctx: typer.Context, concept: str, request_id: str | None, wait_s: float | None, form: OutputFormat, *, yes: bool
+) -> None:
+    """Mask what the backbone knows: nodes refuse its name at once, and get an eraser."""
+    validate_concept(concept)
+    confirm(f"forgetting {concept}", f"Have every node refuse {concept} for good?", yes)
+    request = request_id or new_id(time.time_ns() // 1_000_000)
+    with session(ctx).client() as client:
+        note(f"Request {request}: forgetting {concept}. It is masked: the backbone goes on knowing it.")
+        response = client.create_forget(request, concepts=[concept])
+        forget = response.forget
+        verb = "committed" if response.created else "was committed by an earlier call"
+        note(f"Campaign {forget.campaign_id} {verb}, generation {forget.generation}.")
+        nodes = None
+        if wait_s is not None:
+            forget = wait_for_forget(client, forget.campaign_id, wait_s)
+            nodes = client.list_executions(forget.campaign_id, limit=LIMIT)
+    then = None if nodes is not None else f"fleet forget watch {forget.campaign_id}"
     _show(form, forget, nodes, then=then, created=response.created)
 
 

@@ -109,6 +109,7 @@ def forget_renderables(forget: dict[str, Any], executions: Sequence[dict[str, An
     yield facts(
         f"Forget {forget['campaign_id']}",
         {
+            **({"concept": ", ".join(forget["concepts"])} if forget["concepts"] else {}),
             "generation": forget["generation"],
             "state": state(forget),
             "nodes": counts(forget),
@@ -120,7 +121,7 @@ def forget_renderables(forget: dict[str, Any], executions: Sequence[dict[str, An
                 f"verdict {kind}": f"{verdict['verdict']}: {verdict['basis']}"
                 for kind, verdict in forget["verdicts"].items()
             },
-            "repair job": forget["repair_job_id"],
+            ("eraser job" if forget["concepts"] else "repair job"): forget["repair_job_id"],
             "energy": f"{joules(energy_j)} ({model['name']} {model['version']})" if energy_j else None,
             "cell writes": forget["reram_writes"],
             "request": forget["request_id"],

@@ -1,9 +1,8 @@
-"""`fleet learn start|list|show|cohorts|drop`."""
+"""`fleet learn start|evaluate|list|show|cohorts|drop`."""
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,64 +15,82 @@ from fleet.cli.output import Columns, Format, OutputFormat, cells, counted, fact
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_job
 from fleet.documents import cohort_document, document, job_document
-from fleet.domain.learning import JobKind
+from fleet.domain.learning import JobKind, LoraKind
 from fleet.domain.tags import new_id
 
 if TYPE_CHECKING:
     from reram_fleet.v1.operator_pb2 import StartLearningResponse
+    from reram_fleet.v1.types_pb2 import LearningKind
 
     from fleet.client import FleetClient
 
 app = typer.Typer(help="Learning jobs: each is one Flower run.", no_args_is_help=True)
 
 
-class StartableKind(StrEnum):
-    """Kinds that an operator starts; `train.unlearn` is started by a forget."""
-
-    TRAIN_LORA = JobKind.TRAIN_LORA
-    TRAIN_COHORT = JobKind.TRAIN_COHORT
-    EVALUATE_QUALITY = JobKind.EVALUATE_QUALITY
+RequestId = Annotated[
+    str | None, typer.Option(help="The same id again starts nothing twice.", show_default="a new one")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when the job is over.")]
+Timeout = Annotated[float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait, with --wait.")]
 
 
 @app.command()
 def start(
     ctx: typer.Context,
-    kind: Annotated[StartableKind, typer.Option(help="What to do.")] = StartableKind.TRAIN_LORA,
+    lora: Annotated[LoraKind, typer.Option(help="Who shares the LoRA that is trained.")] = LoraKind.COHORT,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds.")] = 3,
     shards: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="With train.cohort: shards that are trained apart, so that a forget is exact by training "
-            "one of them again; fixed with the first training.",
+            help="Of a cohort LoRA: shards that are trained apart, so that a forget trains one of them again; fixed "
+            "with the first training.",
             show_default="as before, or 4",
         ),
     ] = None,
-    request_id: Annotated[
-        str | None, typer.Option(help="The same id again starts nothing twice.", show_default="a new one")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when the job is over.")] = False,
-    timeout: Annotated[
-        float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait, with --wait.")
-    ] = 600.0,
+    request_id: RequestId = None,
+    wait: Wait = False,
+    timeout: Timeout = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Start a learning job; with train.cohort one per shard.
+    """Train a LoRA by Flower: in cohort shards, one job each, or one that everybody shares.
 
-    train.lora teaches one LoRA that everybody shares: a forget repairs it approximately. train.cohort teaches
-    a LoRA in shards: a forget is exact. A fleet has one or the other; `fleet learn drop` leaves either.
+    A forget of a cohort LoRA is exact: the person's shard is trained again without them. One of a shared LoRA is
+    repaired, approximately. A fleet has one or the other; `fleet learn drop` leaves either.
     """
-    from fleet.coordinator.wire_enums import LEARNING_KIND
-
-    if shards is not None and kind is not StartableKind.TRAIN_COHORT:
-        raise UsageError("--shards goes with --kind train.cohort")
-    number = LEARNING_KIND.values[JobKind(kind)]
-    request = request_id or new_id(time.time_ns() // 1_000_000)
+    if lora is LoraKind.SHARED:
+        if shards is not None:
+            raise UsageError("--shards goes with --lora cohort")
+        _start_one(ctx, JobKind.TRAIN_LORA, rounds, request_id, wait, timeout, form)
+        return
     with session(ctx).client() as client:
-        response = client.start_learning(request, number, rounds, shards or 0)
-        if kind is StartableKind.TRAIN_COHORT:
-            _show_cohort_jobs(client, response, wait, timeout, form)
-            return
+        response = client.start_learning(_request(request_id), _number(JobKind.TRAIN_COHORT), rounds, shards or 0)
+        _show_cohort_jobs(client, response, wait, timeout, form)
+
+
+@app.command()
+def evaluate(
+    ctx: typer.Context,
+    request_id: RequestId = None,
+    wait: Wait = False,
+    timeout: Timeout = 600.0,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Have every node say how well the LoRA recognises the people whose samples it has captured."""
+    _start_one(ctx, JobKind.EVALUATE_QUALITY, 1, request_id, wait, timeout, form)
+
+
+def _start_one(
+    ctx: typer.Context,
+    kind: JobKind,
+    rounds: int,
+    request_id: str | None,
+    wait: bool,
+    timeout: float,
+    form: OutputFormat,
+) -> None:
+    with session(ctx).client() as client:
+        response = client.start_learning(_request(request_id), _number(kind), rounds)
         job = response.job
         note(f"Job {job.job_id} {'queued' if response.created else f'exists already ({job.state})'}.")
         if wait:
@@ -81,6 +98,17 @@ def start(
     found = job_document(job)
     then = None if wait else f"fleet learn show {job.job_id}"
     show(form, document("LearningJob", **found, created=response.created), lambda: [_facts(found)], then=then)
+
+
+def _request(request_id: str | None) -> str:
+    return request_id or new_id(time.time_ns() // 1_000_000)
+
+
+def _number(kind: JobKind) -> LearningKind:
+    from fleet.coordinator.wire_enums import LEARNING_KIND
+
+    number: LearningKind = LEARNING_KIND.values[kind]
+    return number
 
 
 def _show_cohort_jobs(

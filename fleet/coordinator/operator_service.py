@@ -170,6 +170,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 request.request_id,
                 list(request.subject_tags),
                 allow_unknown=request.allow_unknown,
+                concepts=list(request.concepts),
             )
             return wire.CreateForgetResponse(forget=unit.views.forget(campaign), created=created)
 

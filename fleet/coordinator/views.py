@@ -11,6 +11,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.learning.cohorts import Cohorts
+from fleet.coordinator.learning.erasers import Erasers
 from fleet.coordinator.revisions.canaries import LIVE, planted
 from fleet.coordinator.wire_enums import ENERGY_PHASE, LEARNING_KIND, QUARANTINE_REASON, SERVE_STATE
 from fleet.coordinator.work import Part, Work
@@ -26,6 +27,7 @@ SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
 CLOSED_FORM_HEAD = "closed-form-head"
 COHORT_LORA = "cohort-lora"
+BACKBONE = "backbone"
 
 #: Nodes that a summary names: of each state, and of those that are excepted or may serve.
 MOST_EXAMPLES = 5
@@ -51,6 +53,7 @@ class Views(Part):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._cohorts = work.part(Cohorts)
+        self._erasers = work.part(Erasers)
 
     def node(self, node: NodeRow, connected: frozenset[str]) -> wire.Node:
         """Return a node as operators see it."""
@@ -95,6 +98,7 @@ class Views(Part):
                 for row in forgets.executions(campaign_id, states={state}, limit=MOST_EXAMPLES)
             ],
             verdicts=self.verdicts_of(campaign),
+            concepts=self._erasers.concepts_of(campaign),
             excepted_node_ids=sorted(excepted)[:MOST_LISTED],
             may_serve=self._may_serve(campaign, UNHEARD & counts.keys()),
             **(self._spent(campaign_id) if campaign.state is CampaignState.CONVERGED else {}),
@@ -120,6 +124,10 @@ class Views(Part):
         """Return one verdict per adapter kind that the forget touched; none before it has converged."""
         if campaign.state is not CampaignState.CONVERGED:
             return []
+        if self._erasers.concepts_of(campaign):
+            # Whatever hides it, the crossbars know it: there is no other outcome.
+            basis = self._erasers.basis(campaign)
+            return [wire.Verdict(adapter_kind=BACKBONE, verdict=wire.VERDICT_CLASS_MASKED, basis=basis)]
         if not self._anybody_held(campaign):
             basis = (
                 "no node had contributed anything of those named, no revision had an adapter of them, "

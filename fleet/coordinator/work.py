@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from reram_fleet.crypto.digests import head_digest, lora_digest, subject_digest
+from reram_fleet.crypto.digests import erasers_digest, head_digest, lora_digest, subject_digest
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1.types_pb2 import RevisionContent
@@ -60,16 +60,18 @@ class OpenedRevision:
             {subject.subject_tag: subject_digest(subject) for subject in content.subjects},
             lora_digest(content.shared_lora),
             head_digest(content.head),
+            erasers_digest(content.erasers),
         )
 
 
 @dataclass(frozen=True)
 class ExpectedAdapters:
-    """Digests of a revision's adapters: of every person's, of the LoRA, of the head."""
+    """Digests of a revision's adapters: of every person's, of the LoRA, of the head, of erasers."""
 
     subjects: Mapping[str, bytes]
     lora: bytes
     head: bytes
+    erasers: bytes
 
 
 @dataclass

@@ -27,6 +27,15 @@ class JobKind(StrEnum):
 COHORT_KINDS = frozenset({JobKind.TRAIN_COHORT, JobKind.REPLAY_COHORT})
 
 
+class LoraKind(StrEnum):
+    """Circle of people who share a LoRA, which decides how a person is taken out of it."""
+
+    #: The people of one shard: exactly, by training the shard again without them.
+    COHORT = "cohort"
+    #: Everybody: approximately, by a repair.
+    SHARED = "shared"
+
+
 class CohortPurpose(StrEnum):
     """Reason for which a job runs rounds of a cohort shard."""
 

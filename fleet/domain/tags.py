@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from reram_fleet.crypto.identifiers import is_subject_tag
+from reram_fleet.wire.concepts import check_concept
 
 from fleet.errors import InvalidInputError
 
@@ -48,6 +49,14 @@ def validate_tags(tags: Iterable[str]) -> tuple[str, ...]:
     if not checked:
         raise InvalidInputError("no subject tag given", hint="name at least one enrolment")
     return checked
+
+
+def validate_concept(name: str) -> str:
+    """Return the name of a concept; `InvalidInputError` if it has not the form of one."""
+    try:
+        return check_concept(name)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
 
 
 def validate_id(identifier: str) -> str:

@@ -22,8 +22,8 @@ Document = Mapping[str, Any]
 _BY_PERSON = (
     ("attack_auc", "Loss attack (AUC)"),
     ("forget_loss", "Loss on the person"),
-    ("probe", "One-photo probe"),
-    ("relearn_steps", "Steps to relearn"),
+    ("forget_entropy", "Entropy on the person (nats)"),
+    ("called_non_member", "Confidence attack: called non-member"),
 )
 _MODELS = ("original", "repaired", "retrained")
 _CSS = """

@@ -81,7 +81,7 @@ class Course:
         if per_day > 0:
             plan()
 
-    def _commanded(self, action: Callable[[], None]) -> None:
+    def _commanded(self, action: Callable[[], object]) -> None:
         """Do what takes the coordinator, once it runs."""
         if self._fleet.plane.runs:
             action()

@@ -22,9 +22,9 @@ from fleet.sim.members import Member
 from fleet.sim.node_names import flower_id, node_id, number_of
 from fleet.sim.people import MadeUpPeople, Person, Roll, Subjects
 from fleet.sim.recorder import Recorder
-from fleet.sim.scenario import MADE_UP, Link, Scenario
+from fleet.sim.scenario import MADE_UP, Learning, Link, Scenario
 from fleet.sim.scheduler import Scheduler, VirtualClock
-from fleet.store.rows import LearningJobRow
+from fleet.store.rows import CampaignRow, LearningJobRow
 from hwmodel import keyed_seed
 
 if TYPE_CHECKING:
@@ -53,13 +53,18 @@ def subjects_of(
     if fleet.task == MADE_UP:
         return MadeUpPeople(seed, fleet.samples)
     # The data and torch's kernels: not for those who simulate the protocol.
-    from fleet.sim.task_people import TaskPeople
+    from fleet.sim.task_people import TaskPeople, recognising
 
-    return TaskPeople(fleet, scenario.chip, seed, progress, chunk, now_s, actors)
+    return TaskPeople(recognising(fleet.task), fleet, scenario.chip, seed, progress, chunk, now_s, actors)
 
 
 class SimulatedFleet:
     """Fleet of a scenario, set up with everybody enrolled before the scenario's time begins.
+
+    Parameters
+    ----------
+    subjects
+        People, and the chips that see them; those of the scenario's task if left out.
 
     Attributes
     ----------
@@ -77,12 +82,13 @@ class SimulatedFleet:
         chunk: int,
         progress: Callable[[str], None],
         actors: ChipActors | None = None,
+        subjects: Subjects | None = None,
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()
         # Not a function of its own: a simulation that is saved has this in it.
         now_s = partial(getattr, self.scheduler, "now_s")
-        self._subjects = subjects_of(scenario, seed, progress, chunk, now_s, actors)
+        self._subjects = subjects or subjects_of(scenario, seed, progress, chunk, now_s, actors)
         self.roll = Roll(seed, self._subjects.count)
         self.plane = ControlPlane(
             self.scheduler,
@@ -126,22 +132,23 @@ class SimulatedFleet:
             self.plane.held_up = True
             for number, member in self.members.items():
                 self.scheduler.after(number / CONNECTS_PER_S, member.connect)
-            self._pass(fleet.nodes / CONNECTS_PER_S + SETTLES_S)
+            self.run(fleet.nodes / CONNECTS_PER_S + SETTLES_S)
             self.plane.held_up = False
         with recorder.phase("first revision"):
             progress("installing the first revision")
             self.plane.look()
-            self._pass(SETTLES_S)
+            self.run(SETTLES_S)
         if self._scenario.learning.learns:
             with recorder.phase("learning"):
                 progress("learning")
                 self.learn()
-                self._pass(SETTLES_S)
+                self.run(SETTLES_S)
         for member in self.members.values():
             member.use(self._scenario.link)
         self._link, recorder.begun_s = self._scenario.link, self.scheduler.now_s
 
-    def _pass(self, seconds: float) -> None:
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
         self.scheduler.run_until(self.scheduler.now_s + seconds)
 
     def _make(self, number: int) -> Member:
@@ -207,10 +214,14 @@ class SimulatedFleet:
 
     # What is done
 
-    def enrol(self) -> Person | None:
-        """Enrol the next person at the nodes that are up; None if the task has nobody more."""
+    def enrol(self, number: int | None = None, tag: str = "") -> Person | None:
+        """Enrol the next person, or that one, at the nodes that are up; None if the task has nobody more.
+
+        Without a tag, one is drawn.
+        """
         up = [member.number for member in self.present if member.runs]
-        person = self.roll.add(new_tag(self.plane.randomness.draw), up, self._scenario.fleet.nodes_per_person)
+        tag = tag or new_tag(self.plane.randomness.draw)
+        person = self.roll.add(tag, up, self._scenario.fleet.nodes_per_person, number)
         if person is None:
             return None
         members = [self.members[number] for number in person.places]
@@ -225,16 +236,23 @@ class SimulatedFleet:
             member.enroll(ticket, self._subjects.samples(person.number, place, len(members)))
         return person
 
-    def forget(self) -> None:
-        """Have somebody forgotten, if anybody is left."""
-        if (person := self.roll.next_forgotten()) is not None:
-            campaign = self.plane.forget([person.tag])
-            self.recorder.ordered(campaign.generation, self.scheduler.now_s)
-            self.happened("forget", "", f"generation {campaign.generation}, person {person.number}")
+    def forget(self, *people: Person) -> CampaignRow | None:
+        """Have people forgotten, or somebody if none is named; None if nobody is left."""
+        if not people and (person := self.roll.next_forgotten()) is not None:
+            people = (person,)
+        if not people:
+            return None
+        for person in people:
+            person.forgotten = True
+        campaign = self.plane.forget([person.tag for person in people])
+        self.recorder.ordered(campaign.generation, self.scheduler.now_s)
+        who = ", ".join(str(person.number) for person in people)
+        self.happened("forget", "", f"generation {campaign.generation}, person {who}")
+        return campaign
 
-    def learn(self) -> None:
-        """Have learnt by gradient what the scenario says."""
-        learning = self._scenario.learning
+    def learn(self, learning: Learning | None = None) -> None:
+        """Have learnt by gradient what the scenario says, or that."""
+        learning = learning or self._scenario.learning
         try:
             self._jobs.start(learning.rounds or ROUNDS_OF_SHARDS, learning.shards)
         except FleetError as error:

@@ -107,7 +107,7 @@ class JobPlayer:
         if self.actors is not None:
             chunk, under_way = self.actors.chunk(len(nodes), chunk), self.actors.width
         try:
-            with _quiet(logging.getLogger("flwr")):
+            with quiet(logging.getLogger("flwr")):
                 play_attempt(attempt, nodes, chunk=chunk, under_way=under_way)
         except (FleetError, LearningPlaneError) as error:
             # The coordinator was told, and tries again.
@@ -115,8 +115,8 @@ class JobPlayer:
 
 
 @contextmanager
-def _quiet(spoken: logging.Logger) -> Iterator[None]:
-    """Let Flower not tell each round on the terminal: the tables have them."""
+def quiet(spoken: logging.Logger) -> Iterator[None]:
+    """Let a logger tell nothing but errors on the terminal: Flower, for instance, each round; the tables have them."""
     level = spoken.level
     spoken.setLevel(logging.ERROR)
     try:

@@ -123,11 +123,12 @@ class Roll:
         """Those who are not forgotten."""
         return [person for person in self.people if not person.forgotten]
 
-    def add(self, tag: str, nodes: Sequence[int], places: int) -> Person | None:
-        """Add the next person, at so many of the nodes; None if the task has nobody more."""
-        number = len(self.people)
-        if self._most is not None and number >= self._most:
-            return None
+    def add(self, tag: str, nodes: Sequence[int], places: int, number: int | None = None) -> Person | None:
+        """Add the next person, or that one, at so many of the nodes; None if the task has nobody more."""
+        if number is None:
+            number = len(self.people)
+            if self._most is not None and number >= self._most:
+                return None
         # By turns over the start of the list, so that every node has about as many.
         first = number * places
         chosen = tuple(nodes[(first + k) % len(nodes)] for k in range(min(places, len(nodes))))

@@ -65,7 +65,8 @@ class Fleet(_Table):
     nodes: int = Field(default=20, ge=1, le=1_000_000)
     """Nodes at the start."""
     task: str = MADE_UP
-    """`made-up`, or a task of the product: speakers, faces, faces-64, faces-yale-b, fsdd."""
+    """`made-up`, or a task of the product: speakers, faces, faces-yale-b, fsdd; on small chips: faces-64, fsdd-8,
+    speakers-4, speakers-8, speakers-16."""
     preset: str = Field(default="180nm-1t1r", json_schema_extra={"enum": list(PRESETS)})
     """Chip technology."""
     people: int = Field(default=12, ge=0, le=1_000_000)
@@ -97,11 +98,23 @@ class Chip(_Table):
     calibrate_every: Duration | None = None
     """How often a node calibrates its chip on the public samples, at the heartbeat that follows; only when it starts if
     left out."""
+    programming_sigma_us: float | None = Field(default=None, ge=0)
+    """Standard deviation (uS) of what a cell takes from what it was programmed to; as the preset says if left out."""
+    stuck_share: Share | None = None
+    """Share of the cells that are stuck, half at either end of the window; as the preset says if left out."""
 
     @property
     def ages(self) -> bool:
-        """Whether anything is said of it."""
+        """Whether anything is said of how it ages."""
         return self.relaxation is not None or self.calibrate_every is not None
+
+    @property
+    def cell_values(self) -> Mapping[str, float]:
+        """Numbers of the preset that are said anew."""
+        values = {} if self.programming_sigma_us is None else {"cell.programming_sigma_us": self.programming_sigma_us}
+        if self.stuck_share is not None:
+            values |= {f"cell.stuck_{end}_share": self.stuck_share / 2 for end in ("low", "high")}
+        return values
 
 
 class Time(_Table):
@@ -260,9 +273,9 @@ class Scenario(_Table):
     def _possible(self) -> Self:
         if self.learning.learns and self.fleet.task == MADE_UP:
             raise ValueError("a made-up task has nothing to learn by gradient: fleet.task = 'speakers' or 'faces'")
-        if self.chip.ages and self.fleet.task == MADE_UP:
+        if (self.chip.ages or self.chip.cell_values) and self.fleet.task == MADE_UP:
             raise ValueError(
-                "the chips of a made-up task neither age nor calibrate: fleet.task = 'speakers' or 'faces'"
+                "the chips of a made-up task have no cells that age or calibrate: fleet.task = 'speakers' or 'faces'"
             )
         for fault in self.faults:
             if fault.at > self.time.duration:

@@ -17,7 +17,7 @@ from fleet.sim.chip_actors import ChipActors, FleetEngine
 from fleet.sim.node_names import node_id
 from fleet.sim.people import ASKED
 from fleet.sim.scenario import Chip, Fleet, ScenarioError
-from hwmodel import Cost, DeviceError, DeviceModels, Phase, Preset, load_preset
+from hwmodel import Cost, DeviceError, DeviceModels, Phase, Preset, PresetError, load_preset
 
 _STRANGERS = 8
 
@@ -25,8 +25,8 @@ _STRANGERS = 8
 class TaskPeople:
     """People who are enrolled in a task's demo, and one engine whose node axis is the fleet.
 
-    A node that joins later has a chip of its own. `ScenarioError` if the task recognises nobody, has too few people, or
-    the cells of the preset cannot age so.
+    A node that joins later has a chip of its own. Numbers beyond those who are enrolled are of strangers.
+    `ScenarioError` if the task has too few people, or the cells of the preset cannot age so.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ class TaskPeople:
 
     def __init__(
         self,
+        task: RecognitionTask,
         fleet: Fleet,
         chip: Chip,
         seed: int,
@@ -44,14 +45,11 @@ class TaskPeople:
         now_s: Callable[[], float],
         actors: ChipActors | None,
     ) -> None:
-        task = load_task(fleet.task)
-        if not isinstance(task, RecognitionTask):
-            raise ScenarioError(f"task {fleet.task} recognises nobody: its nodes generate")
         self.task, self.codes, self._task, self._samples = fleet.task, code_range(fleet.task), task, fleet.samples
-        self._preset, self._seed, self._now_s = _aging(load_preset(fleet.preset), chip), seed, now_s
+        self._preset, self._seed, self._now_s = _of_chip(load_preset(fleet.preset), chip), seed, now_s
         #: When (virtual s) the chips of nodes that joined were programmed.
         self._joined_s: dict[str, float] = {}
-        self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
+        self.names, self._people = (*sorted(task.split.enrolled), *task.split.strangers), task.load_people()
         if fleet.people > self.count:
             raise ScenarioError(f"fleet.people is {fleet.people}, but task {fleet.task} has {self.count} to enrol")
         names = [node_id(node) for node in range(fleet.nodes)]
@@ -76,7 +74,7 @@ class TaskPeople:
     @property
     def count(self) -> int:
         """How many people may be enrolled."""
-        return len(self._enrolled)
+        return len(self._task.split.enrolled)
 
     @property
     def energy_model(self) -> EnergyModel:
@@ -102,27 +100,37 @@ class TaskPeople:
 
     def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
         """Return the samples that are captured of a person at one of so many nodes: each is taken at one."""
-        taken = self._people[self._enrolled[person]].train
+        taken = self._people[self.names[person]].train
         return taken[place % len(taken) :: min(places, len(taken))][: self._samples]
 
     def asked(self, person: int) -> Sequence[np.ndarray]:
         """Return other samples of a person."""
-        return self._people[self._enrolled[person]].test[:ASKED]
+        return self._people[self.names[person]].test[:ASKED]
 
     def strangers(self) -> Sequence[np.ndarray]:
         """Return a sample each of people who never enrol."""
         return [self._people[name].test[0] for name in self._task.split.strangers[:_STRANGERS]]
 
 
-def _aging(preset: Preset, chip: Chip) -> Preset:
-    """Return a technology whose cells age as a scenario says; `ScenarioError` if its conductances forbid that."""
-    if chip.relaxation is None:
-        return preset
-    found = preset.model_copy(update={"models": preset.models.model_copy(update={"relaxation": chip.relaxation})})
+def recognising(name: str) -> RecognitionTask:
+    """Return the task of a name; `ScenarioError` if it recognises nobody."""
+    task = load_task(name)
+    if not isinstance(task, RecognitionTask):
+        raise ScenarioError(f"task {name} recognises nobody: its nodes generate")
+    return task
+
+
+def _of_chip(preset: Preset, chip: Chip) -> Preset:
+    """Return a technology whose cells are as a scenario says; `ScenarioError` if they cannot be."""
     try:
+        found = preset.with_values(chip.cell_values)
+        if chip.relaxation is not None:
+            found = found.model_copy(update={"models": found.models.model_copy(update={"relaxation": chip.relaxation})})
         DeviceModels.of(found)
     except DeviceError as error:
         raise ScenarioError(f"chip.relaxation cannot be {chip.relaxation!r}: {error}") from error
+    except PresetError as error:
+        raise ScenarioError(f"[chip] cannot be so: {error}") from error
     return found
 
 

@@ -27,11 +27,13 @@ class ForgetLog(Repository):
         tags: Iterable[str],
         sign: Callable[[ForgetCommand], Envelope],
         node_ids: Sequence[str] = (),
+        concepts: Sequence[str] = (),
     ) -> LogRow:
         """Append the next generation and move the fleet's head to it.
 
         The campaign that it commits is made in the same transaction, after this. Tags, the canary's among them, are
-        sorted, so that its place tells nothing. `sign` signs the finished command with the coordinator's key.
+        sorted, so that its place tells nothing; `concepts` are the names of those that are made of one. `sign` signs
+        the finished command with the coordinator's key.
         """
         fleet = Fleet(self._scope).get()
         command = ForgetCommand(
@@ -43,6 +45,7 @@ class ForgetLog(Repository):
             issued_at_unix_ms=self._now_ms,
             nodes_root=nodes_root(node_ids),
             nodes=len(node_ids),
+            concepts=concepts,
         )
         return self.append_signed(command, sign(command))
 

@@ -212,8 +212,8 @@ def _node(content: Certificate, node: NodeEvidence) -> Iterator[CheckLine]:
     still_active = {entry.subject_tag for entry in receipt.active_adapters} & set(content.subject_tags)
     yield compare(f"{name}: forgotten tags still active", 0, len(still_active))
     yield compare(
-        f"{name}: digest of adapters, LoRA and closed-form head",
-        adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest),
+        f"{name}: digest of adapters, LoRA, closed-form head and erasers",
+        adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest, receipt.erasers_digest),
         receipt.adapters_digest_after,
     )
     yield compare(f"{name}: ReRAM writes", 0, receipt.reram_writes)

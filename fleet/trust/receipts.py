@@ -58,6 +58,7 @@ class ReceiptExpectation:
     #: Tags that must not be active: of this campaign and of all before it.
     forgotten_tags: frozenset[str] = frozenset()
     head_digest: bytes = b""
+    erasers_digest: bytes = b""
     #: How many tags the command names.
     named: int = 0
     #: What the node was known to hold of those at the commit; None if that is not known.
@@ -146,11 +147,12 @@ def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
         compare("forgotten subject adapters", "none", _listed(forgotten)),
         compare("shared LoRA digest", expectation.lora_digest, receipt.lora_digest),
         compare("closed-form head digest", expectation.head_digest, receipt.head_digest),
+        compare("erasers digest", expectation.erasers_digest, receipt.erasers_digest),
         compare("revision digest", expectation.revision_digest, receipt.revision_digest),
         # Recomputed from the receipt itself: the one digest stands for the list.
         compare(
             "digest of all adapters",
-            adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest),
+            adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest, receipt.erasers_digest),
             receipt.adapters_digest_after,
         ),
     )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from google.protobuf.message import DecodeError
+from reram_fleet.v1.types_pb2 import ForgetCommand
+
 from fleet.trust.certificate import Certificate
 from fleet.trust.checks import CheckLine, compare
 
-EXACT, APPROXIMATE, NOTHING_HELD = "EXACT", "APPROXIMATE", "NOTHING HELD"
+EXACT, APPROXIMATE, NOTHING_HELD, MASKED = "EXACT", "APPROXIMATE", "NOTHING HELD", "MASKED"
+#: What the crossbars of nodes that generate know: there is no other verdict on it.
+_BACKBONE = "backbone"
 
 #: What may be said of a kind of adapter of which something was held.
 _MAY_SAY = {
@@ -33,6 +38,15 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     )
     kinds = [verdict.adapter_kind for verdict in content.verdicts]
     yield compare("verdicts: one for each kind of adapter", len(set(kinds)), len(kinds))
+    concepts = _concepts(content)
+    if concepts or _BACKBONE in kinds:
+        yield compare("verdict backbone: concepts that the command names", 1, concepts)
+        yield compare(
+            "verdicts of a concept",
+            [(_BACKBONE, MASKED)],
+            [(each.adapter_kind, each.verdict) for each in content.verdicts],
+        )
+        return
     # With all receipts beside it, that number is checked; without, it is the signer's word.
     erasing = content.summary.erasing
     if [verdict.verdict for verdict in content.verdicts] == [NOTHING_HELD]:
@@ -51,3 +65,11 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
         f"a receipt that erases more than the planted probe, else {NOTHING_HELD}",
         f"{held_by} node(s)",
     )
+
+
+def _concepts(content: Certificate) -> int:
+    """Return how many concepts the signed command names; 0 if it cannot be read: another line says so."""
+    try:
+        return len(ForgetCommand.FromString(content.command.envelope.payload).concepts)
+    except DecodeError:
+        return 0

@@ -192,6 +192,7 @@ class Crossbar:
         self,
         codes: Tensor,
         *,
+        node: int | None = None,
         reads: Tensor | None = None,
         sparse: bool = False,
         ledger: EnergyLedger | None = None,
@@ -207,6 +208,9 @@ class Crossbar:
         ----------
         codes
             Integers ``[N, B, in]`` in the DAC's range.
+        node
+            Index of the only node that reads, whose codes come alone, ``[1, B, in]``, and which alone pays; each if
+            None.
         reads
             Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on the same
             chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
@@ -214,7 +218,7 @@ class Crossbar:
             Whether the codes are spikes, so that a row whose code is 0 is not driven, and not charged for. (The mean
             drive of dense codes counts their zeros already.)
         ledger, phase
-            Charged with B reads on every node.
+            Charged with B reads on every node that reads.
 
         Raises
         ------
@@ -225,8 +229,8 @@ class Crossbar:
             float32 products with less than float32 precision.
         """
         dtype = torch.float64 if self.fidelity is Fidelity.IDEAL else torch.int32
-        result = torch.empty(len(self.nodes), codes.shape[1], self.out_features, dtype=dtype)
-        blocks = self.mvm_blocks(codes, reads=reads, sparse=sparse, ledger=ledger, phase=phase)
+        result = torch.empty(*codes.shape[:2], self.out_features, dtype=dtype)
+        blocks = self.mvm_blocks(codes, node=node, reads=reads, sparse=sparse, ledger=ledger, phase=phase)
         for nodes, vectors, products in blocks:
             result[nodes, vectors] = products
         return result
@@ -236,6 +240,7 @@ class Crossbar:
         codes: Tensor,
         *,
         vectors: int | None = None,
+        node: int | None = None,
         reads: Tensor | None = None,
         sparse: bool = False,
         ledger: EnergyLedger | None = None,
@@ -247,22 +252,27 @@ class Crossbar:
         charged once the last one was taken. Codes that are one tensor expanded over the nodes are multiplied by all
         chips of a block at once, which is many times faster than by each.
         """
-        self._check(codes, ledger)
+        self._check(codes, ledger, node)
+        first_node, end = (0, len(self.nodes)) if node is None else (node, node + 1)
         batch = codes.shape[1]
-        numbers = self._read_numbers(batch, reads)
+        numbers = self._read_numbers(batch, reads, slice(first_node, end))
         per_vector = self._plan.layout.row_tiles * max(self._plan.layout.columns, self._plan.layout.rows)
         size = vectors or max(1, min(batch, _SCRATCH_ELEMENTS // per_vector))
         chunk = max(1, _SCRATCH_ELEMENTS // (size * per_vector))
-        for first in range(0, len(self.nodes), chunk):
-            part = slice(first, first + chunk)
+        for first in range(0, end - first_node, chunk):
+            part, chips = slice(first, first + chunk), slice(first_node + first, min(first_node + first + chunk, end))
             for start in range(0, batch, size):
                 span = slice(start, start + size)
-                yield part, span, self._parts.read(codes[part, span], part, numbers[part, span])
-        driven = (codes != 0).sum(dim=(1, 2)) if sparse else torch.full_like(self.driven, batch * self.in_features)
-        self.reads += batch
-        self.driven += driven
+                yield part, span, self._parts.read(codes[part, span], chips, numbers[part, span])
+        driven = (codes != 0).sum(dim=(1, 2)) if sparse else torch.full((len(codes),), batch * self.in_features)
+        self.reads[first_node:end] += batch
+        self.driven[first_node:end] += driven
         if ledger is not None:
-            ledger.charge(phase, self._charges(batch, driven) if sparse else self._mvm_cost * batch, by=self)
+            spent: Cost | Sequence[Cost] = self._mvm_cost * batch
+            if sparse:
+                charges = self._charges(batch, driven)
+                spent = charges if node is None else charges[0]
+            ledger.charge(phase, spent, node, by=self)
 
     def _charges(self, batch: int, driven: Tensor) -> list[Cost]:
         shares = (driven.double() / max(1, batch * self.in_features)).tolist()
@@ -290,24 +300,27 @@ class Crossbar:
         pulses_per_cell = self.cell_writes.to(torch.float64) * (self.epoch + 1) / self._plan.layout.cells
         return pulses_per_cell / self.preset.cell.endurance_cycles
 
-    def _read_numbers(self, batch: int, reads: Tensor | None) -> Tensor:
+    def _read_numbers(self, batch: int, reads: Tensor | None, chips: slice) -> Tensor:
+        counts = self.reads[chips]
         if reads is None:
-            return self.reads.unsqueeze(1) + torch.arange(batch)
-        if reads.dtype is not torch.int64 or list(reads.shape) != [len(self.nodes), batch]:
+            return counts.unsqueeze(1) + torch.arange(batch)
+        if reads.dtype is not torch.int64 or list(reads.shape) != [len(counts), batch]:
             raise CrossbarError(
-                f"layer {self.layer!r} takes reads int64 [{len(self.nodes)}, {batch}]; got {reads.dtype} "
+                f"layer {self.layer!r} takes reads int64 [{len(counts)}, {batch}]; got {reads.dtype} "
                 f"{list(reads.shape)}"
             )
         return reads
 
-    def _check(self, codes: Tensor, ledger: EnergyLedger | None) -> None:
-        nodes = len(self.nodes)
+    def _check(self, codes: Tensor, ledger: EnergyLedger | None, node: int | None = None) -> None:
+        if node is not None and not 0 <= node < len(self.nodes):
+            raise CrossbarError(f"layer {self.layer!r} has nodes 0 to {len(self.nodes) - 1}; got {node}")
+        nodes = len(self.nodes) if node is None else 1
         if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.in_features:
             raise CrossbarError(
                 f"layer {self.layer!r} takes codes [{nodes}, B, {self.in_features}]; got {list(codes.shape)}"
             )
         # One tensor expanded over the nodes is looked at once.
         self.dac.check(codes[:1] if codes.stride(0) == 0 else codes)
-        if ledger is not None and ledger.nodes != nodes:
-            raise CrossbarError(f"layer {self.layer!r} has {nodes} nodes; the ledger keeps {ledger.nodes}")
+        if ledger is not None and ledger.nodes != len(self.nodes):
+            raise CrossbarError(f"layer {self.layer!r} has {len(self.nodes)} nodes; the ledger keeps {ledger.nodes}")
         check_float32_products(self.layer)

@@ -23,19 +23,30 @@ Correction = Callable[[Tensor], Tensor]
 
 @dataclass(slots=True)
 class Meter:
-    """The ledger and the phase that all analogue layers of one model share."""
+    """State that all analogue layers of one model share: who pays, for which phase, and whose chip reads."""
 
     ledger: EnergyLedger
     phase: Phase = Phase.INFER
+    #: Index of the only node that reads, or None for all.
+    node: int | None = None
 
     @contextmanager
-    def charging(self, phase: Phase) -> Iterator[None]:
-        """Charge everything inside the ``with`` block as `phase`."""
-        before, self.phase = self.phase, Phase(phase)
+    def charging(self, phase: Phase, ledger: EnergyLedger | None = None) -> Iterator[None]:
+        """Charge everything inside the ``with`` block as `phase`, to another ledger if one is given."""
+        before, self.phase, self.ledger = (self.phase, self.ledger), Phase(phase), ledger or self.ledger
         try:
             yield
         finally:
-            self.phase = before
+            self.phase, self.ledger = before
+
+    @contextmanager
+    def reading(self, node: int | None) -> Iterator[None]:
+        """Have one node's chip alone read inside the ``with`` block, or all if None."""
+        before, self.node = self.node, node
+        try:
+            yield
+        finally:
+            self.node = before
 
 
 class AnalogLayer(nn.Module):
@@ -90,8 +101,8 @@ class AnalogLayer(nn.Module):
 
     @property
     def nodes(self) -> int:
-        """Length of the node axis."""
-        return len(self.crossbar.nodes)
+        """Length of the node axis: 1 while one node's chip alone reads."""
+        return len(self.crossbar.nodes) if self.meter.node is None else 1
 
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return DAC codes of vectors ``[N, V, in]``, and what one code stands for.
@@ -127,7 +138,8 @@ class AnalogLayer(nn.Module):
 
     def _analog(self, vectors: Tensor) -> Tensor:
         codes, unit = self.encode(vectors)
-        sums = self.crossbar.mvm(codes, ledger=self.meter.ledger, phase=self.meter.phase)
+        meter = self.meter
+        sums = self.crossbar.mvm(codes, node=meter.node, ledger=meter.ledger, phase=meter.phase)
         return (sums * (unit * self.crossbar.scale)).to(vectors.dtype)
 
     def _check_batch(self, inputs: tuple[Any, ...]) -> None:

@@ -110,7 +110,7 @@ class ProgrammedModel(nn.Module):
         self.layers, self.digital = layers, digital
         self._meter = meter
 
-    def forward(self, *inputs: Tensor, node_axis: bool = False) -> Any:
+    def forward(self, *inputs: Tensor, node_axis: bool = False, node: int | None = None) -> Any:
         """Run the model on every node.
 
         The node axis is folded into the batch, node after node, so what the model does digitally is the same code for
@@ -124,12 +124,17 @@ class ProgrammedModel(nn.Module):
             The model's inputs ``[B, ...]``, which every node gets; or ``[N, B, ...]``.
         node_axis
             Whether the inputs have a node axis. (It cannot be told from the shape.)
+        node
+            Index of the only node that runs, and pays: its axis has length 1, and a `correction` gets its vectors
+            alone. So what the model does digitally has the same shapes however many nodes there are, and rounds the
+            same.
         """
-        count = len(self.nodes)
+        count = len(self.nodes) if node is None else 1
         if count > 1:
             self._refuse_mixing()
-        folded = [self._fold(tensor, node_axis) for tensor in inputs]
-        return _unfold(self.module(*folded), count)
+        folded = [self._fold(tensor, node_axis, count) for tensor in inputs]
+        with self._meter.reading(node):
+            return _unfold(self.module(*folded), count)
 
     @property
     def analog(self) -> Mapping[str, AnalogLayer]:
@@ -156,9 +161,12 @@ class ProgrammedModel(nn.Module):
         """Return what a node has spent so far, by phase."""
         return self.ledger.totals(node)
 
-    def charging(self, phase: Phase) -> AbstractContextManager[None]:
-        """Charge the products made inside the ``with`` block as `phase` instead of `Phase.INFER`."""
-        return self._meter.charging(phase)
+    def charging(self, phase: Phase, ledger: EnergyLedger | None = None) -> AbstractContextManager[None]:
+        """Charge the products made inside the ``with`` block as `phase` instead of `Phase.INFER`.
+
+        To another ledger of as many nodes if one is given.
+        """
+        return self._meter.charging(phase, ledger)
 
     def at_age(self, age_s: float) -> ProgrammedModel:
         """Return the same chips at another age, seconds after programming.
@@ -182,8 +190,7 @@ class ProgrammedModel(nn.Module):
             meter=self._meter,
         )
 
-    def _fold(self, tensor: Tensor, node_axis: bool) -> Tensor:
-        count = len(self.nodes)
+    def _fold(self, tensor: Tensor, node_axis: bool, count: int) -> Tensor:
         if not node_axis:
             if tensor.ndim < 1:
                 raise CrossbarError("inputs need a batch axis; got a single number")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from reram_fleet.v1.types_pb2 import (
     NEURON_LAW_RECTIFIER,
+    NEURON_LAW_TANH,
     SUBJECT_ADAPTER_KIND_TRAINED,
     SUBJECT_ADAPTER_KIND_UNSPECIFIED,
     NeuronLaw,
@@ -99,5 +100,10 @@ SPEAKERS = CodeRange(1024, 2**16 - 1)
 FACES = CodeRange(1000, 2**12 - 1)
 FACES_64 = CodeRange(96, 2**12 - 1, stage=LoraStage(rank=32, neurons=64))
 FSDD = CodeRange(1024, 2**14 - 1)
+SPEAKERS_4, SPEAKERS_8, SPEAKERS_16 = (
+    CodeRange(stage.features, 2**11 - 1, stage=stage)
+    for stage in (LoraStage(16, neurons, segments=4, law=NEURON_LAW_TANH) for neurons in (4, 8, 16))
+)
+FSDD_8 = CodeRange(160, 2**11 - 1, stage=LoraStage(32, 8, segments=4, law=NEURON_LAW_TANH))
 IMAGES = CodeRange(35_328, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED)
 IMAGES_BRIEF = CodeRange(17_664, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED)

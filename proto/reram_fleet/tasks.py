@@ -28,6 +28,12 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted({*_found(TASKS), *_found(CODE_RANGES)}))
 
 
+def distributions_of(name: str) -> tuple[str, ...]:
+    """Return the distributions that give a task, sorted: one, unless it cannot be used."""
+    points = (*_found(TASKS).get(name, ()), *_found(CODE_RANGES).get(name, ()))
+    return tuple(sorted(set(map(_distribution, points))))
+
+
 def code_range(name: str) -> CodeRange:
     """Return the range of the integers that a task's nodes send, without loading the task.
 

@@ -10,9 +10,10 @@ from tests.bench import (
     learning_continual,
     learning_faces,
     learning_images,
+    learning_metrics,
     learning_open_set,
     learning_paper,
-    learning_repair,
+    learning_small,
     learning_speakers,
 )
 from tests.bench.figure import Figure
@@ -24,11 +25,14 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
     "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
-    "approximate repair": learning_repair.repair_figures,
+    "judged metrics": learning_metrics.metrics_figures,
     "continual learning": learning_continual.continual_figures,
     "batch of nodes": learning_batch.batch_figures,
+    "small chips": learning_small.small_chips_figures,
+    "exact states": learning_small.exact_states_figures,
     "images": learning_images.images_figures,
     "federated images": learning_images.federated_figures,
+    "erased concepts": learning_images.concepts_figures,
     "speakers": learning_speakers.speakers_figures,
     "paper's protocol": learning_paper.paper_figures,
 }

@@ -62,8 +62,7 @@ def _life(name: str, lives: Sequence[Life]) -> Iterator[Figure]:
         yield mean_figure(f"{what}: strangers accepted", [line.strangers for line in kinds], "share", STRANGERS)
         back = [line.named_if_let_back for line in kinds]
         yield mean_figure(f"{what}: named, had their old adapter been let back in", back, "share")
-        if first.kind != "shared LoRA":
-            equal = fmean(line.as_if_never_enrolled for line in kinds)
-            yield Figure(f"{what}: integers as if never enrolled", (equal,), "share", Target("=", 1))
+        equal = fmean(line.as_if_never_enrolled for line in kinds)
+        yield Figure(f"{what}: integers as if never enrolled", (equal,), "share", Target("=", 1))
     refused = tuple(life.returns_refused for life in lives)
     yield Figure(f"{name}: ways back that are refused to forgotten tags", refused, "share", Target("=", 1))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
-from tests.bench.workloads import federated_images, images
+from tests.bench.workloads import erased_concepts, federated_images, images
+from tests.bench.workloads.erased_concepts import Erased
 from tests.bench.workloads.federated_images import FederatedClass
 from tests.bench.workloads.images import ImagesRun
 
@@ -68,3 +69,27 @@ def federated_of(runs: Sequence[Sequence[FederatedClass]]) -> Iterator[Figure]:
     yield mean_figure("images: private class by one node's own codes, half of the images", own, "share", None)
     sizes = [float(one.message_bytes) for one in classes]
     yield Figure("images: a private class in a message", tuple(sizes), "B", None)
+
+
+def concepts_figures() -> Iterator[Figure]:
+    """Measure every seed: a minute each."""
+    yield from concepts_of([erased_concepts.run(seed) for seed in erased_concepts.SEEDS])
+
+
+def concepts_of(runs: Sequence[tuple[Erased, Erased]]) -> Iterator[Figure]:
+    """Yield the figures of these runs: of a style that is erased, then of a thing."""
+    few, most = Target("<=", 0.05), Target(">=", 0.95)
+    for what, half, erased in (
+        ("style", "thing", [run[0] for run in runs]),
+        ("thing", "style", [run[1] for run in runs]),
+    ):
+        for name, values, target in (
+            ("shows, asked for by its name", [one.shows for one in erased], few),
+            ("shows, prompt left open", [one.unasked for one in erased], few),
+            ("other styles show", [one.styles for one in erased], most),
+            ("things show, asked for in another way", [one.things for one in erased], most),
+            (f"asked for by its name, the {half} shows", [one.other_half for one in erased], None),
+            ("shows before", [one.before for one in erased], None),
+            ("strip test: shows, eraser taken off", [one.stripped for one in erased], None),
+        ):
+            yield Figure(f"erased {what}: {name}", tuple(values), "share", target)

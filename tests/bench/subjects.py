@@ -16,8 +16,8 @@ EXPERIMENTS: Mapping[str, str] = {
     "cohort LoRA": "",
     # The engine's rounds, but averaged and rounded by the workload: `tests.bench.workloads.fleet_cohorts`.
     "cohort LoRA in the fleet": "",
-    # A LoRA that everybody shares: `fleet.lab.fleets.shared_lora`.
-    "approximate repair": "",
+    # The same: `tests.bench.workloads.lora_lives`.
+    "judged metrics": "",
     "continual learning": "LoRA",
     "batch of nodes": "hidden layer|round of a cohort",
     # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.

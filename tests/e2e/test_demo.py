@@ -70,21 +70,28 @@ def test_fleet_tells_verdicts_energy_model_and_seconds(demo: DemoRun) -> None:
     assert document["verdicts"] == {
         "subject-adapter": "EXACT",
         "closed-form-head": "EXACT",
-        "shared-lora": "APPROXIMATE",
+        "cohort-lora": "EXACT",
     }
     assert document["energy_model"]["name"] == "180nm-1t1r"
     assert document["energy_model"]["version"]
     assert 0 < document["seconds_to_suppress"] < document["seconds_to_verify"]
 
 
-def test_flwr_ls_lists_the_training_and_the_repair(demo: DemoRun) -> None:
-    jobs = {job["type"]: job for job in demo.document["learning_jobs"]}
-    assert set(jobs) == {"train.lora", "train.unlearn"}
-    assert {job["state"] for job in jobs.values()} == {"succeeded"}
+def test_flwr_ls_lists_trainings_and_replay(demo: DemoRun) -> None:
+    jobs = demo.document["learning_jobs"]
+    assert [job["type"] for job in jobs] == ["train.cohort", "replay.cohort", "train.cohort"]
+    assert {job["state"] for job in jobs} == {"succeeded"}
     listed = {run["run_id"]: run["status"] for run in demo.document["flower_runs"]}
-    for job in jobs.values():
+    for job in jobs:
         assert listed[job["flower_run_id"]] == "finished:completed"
-    assert jobs["train.unlearn"]["campaign_id"] == demo.document["campaign_id"]
+    assert jobs[1]["campaign_id"] == demo.document["campaign_id"]
+
+
+@pytest.mark.parametrize("number", range(len(NODES)), ids=NODES)
+def test_a_newcomer_is_learnt_and_nobody_is_lost(demo: DemoRun, number: int) -> None:
+    node = demo.document["nodes"][number]
+    assert node["newcomer_accuracy"] >= LEAST_RETAIN_ACCURACY
+    assert node["retain_accuracy_with_newcomer"] >= LEAST_RETAIN_ACCURACY
 
 
 def test_prometheus_text_of_coordinator_and_nodes_parses_and_moves(demo: DemoRun) -> None:

@@ -1,8 +1,9 @@
-"""A task of one's own: eleven made-up people, each a pattern of sixteen numbers that nobody's data are in.
+"""A task with a backbone of its own: made-up people, each a pattern of sixteen numbers that nobody's data are in.
 
-It has what a recognition task needs (`edge_node.tasks.RecognitionTask`): people with their roles, samples, and a
-backbone that is programmed into the chips. To make yours, replace `load_people` by what reads your data, and the
-backbone by one of `edge_node.backbones`, or keep this one: it takes any samples of so many frames and channels.
+Of a torch model and a folder `fleet task new` makes a task without any of this (docs/own-task.md). This one has all
+that a recognition task needs (`edge_node.tasks.RecognitionTask`): people with their roles, samples, and a backbone that
+is programmed into the chips. To make yours, replace `load_people` by what reads your data, and the backbone by one of
+`edge_node.backbones`, or keep this one: it takes any samples of so many frames and channels.
 
 torch and the chip model are imported where they are used. A coordinator loads this module too, for `CODES`, and has
 neither.

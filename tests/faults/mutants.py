@@ -235,4 +235,10 @@ MUTANTS = (
         "raise LogRejectedError(",
         "raise RevisionRefusedError(",
     ),
+    Mutant(
+        "order over a revision that was lost with a restore",
+        f"{_COORDINATOR}.campaigns.campaigns:Campaigns._erase",
+        "revision, connected = 0 if newest is None",
+        "revision, connected = None if newest is None",
+    ),
 )

@@ -10,7 +10,7 @@ from edge_node.tasks import load_task
 from hwmodel import load_preset
 
 
-@pytest.mark.parametrize("name", ["faces", "faces-64", "faces-yale-b", "fsdd"])
+@pytest.mark.parametrize("name", ["faces", "faces-64", "faces-yale-b", "fsdd", "fsdd-8"])
 def test_codes_of_real_people_fit_into_the_range_of_their_task(name):
     task, codes = load_task(name), code_range(name)
     device = Engine.build(task, load_preset("180nm-1t1r"), 1, ["north"])

@@ -59,11 +59,15 @@ class Recipe:
     @classmethod
     def of(cls, stage: Stage) -> Recipe:
         """Return the recipe of a stage."""
-        return _STAGED if stage.neurons else _OUTPUT_ONLY
+        if not stage.neurons:
+            return _OUTPUT_ONLY
+        return _STAGED if stage.segments == 1 else _IN_SEGMENTS
 
 
-#: Of small chips, chosen on faces of 64 columns (docs/adr/0028); of the output layer alone (docs/adr/0013).
+#: Of small chips, chosen on faces of 64 columns, and on voices (docs/adr/0028); of the output layer alone
+#: (docs/adr/0013).
 _STAGED = Recipe(steps=10, learning_rate=0.003, own_share=0.2, decay=0.0, accepting=0.25)
+_IN_SEGMENTS = Recipe(steps=10, learning_rate=0.04, own_share=0.2, decay=0.0, accepting=0.25)
 _OUTPUT_ONLY = Recipe(steps=40, learning_rate=0.02, own_share=0.05, decay=0.05, accepting=1.0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from edge_node.recognition.training.batch import NodeBatch, PreparedNode
 from edge_node.recognition.training.exact import class_weights, on_grid
 from edge_node.recognition.training.factors import Factors
 from edge_node.recognition.training.logistic import BASE_BITS, GAIN, LARGEST_BASE, Recipe
+from hwmodel import Cost, Phase
 
 KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
 
@@ -61,6 +62,8 @@ class RoundResult:
     state: LoraState
     num_examples: int
     metrics: Mapping[str, float]
+    #: What was spent beside the engine that a node charges by itself.
+    costs: Mapping[Phase, Cost] = field(default_factory=dict)
 
 
 def run_rounds(

@@ -10,15 +10,17 @@ from itertools import islice
 from types import MappingProxyType
 
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.concepts import concept_tag
 
 from fleet.coordinator.learning.cohorts import Cohorts
+from fleet.coordinator.learning.erasers import Erasers
 from fleet.coordinator.learning.jobs import Jobs
 from fleet.coordinator.revisions.canaries import planted
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.work import Part, Work
 from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import ExecutionState, HeldAtCommit
-from fleet.domain.tags import new_id, validate_tags
+from fleet.domain.tags import new_id, validate_concept, validate_tags
 from fleet.domain.waves import most_due
 from fleet.errors import AwaitedNodesError, InvalidInputError, UnknownTagsError
 from fleet.store.rows import CampaignRow, ContributionRow, LogRow, RevisionRow
@@ -40,27 +42,36 @@ class Campaigns(Part):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._cohorts = work.part(Cohorts)
+        self._erasers = work.part(Erasers)
         self._jobs = work.part(Jobs)
         self._revisions = work.part(Revisions)
 
-    def create(self, request_id: str, tags: Sequence[str], *, allow_unknown: bool) -> tuple[CampaignRow, bool]:
+    def create(
+        self, request_id: str, tags: Sequence[str], *, allow_unknown: bool, concepts: Sequence[str] = ()
+    ) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns the campaign and whether this call made it.
 
         One transaction: log entry, campaign, executions, tombstones, Merkle leaf. The person's sums are deleted
         in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
 
-        Raises `InvalidInputError` if a tag or the request id is malformed; `NotFoundError` if no node has ever reported
-        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else;
-        `AwaitedNodesError` if its generation may be one that was lost with a restore.
+        With `concepts` in place of tags, something that the backbone knows is forgotten, under the tag of its name.
+
+        Raises `InvalidInputError` if a tag or the request id is malformed, or as `Erasers.check`; `NotFoundError` if no
+        node has ever reported a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something
+        else, or as `Erasers.check`; `AwaitedNodesError` if its generation may be one that was lost with a restore.
         """
-        wanted = validate_tags(tags)
+        if concepts and tags:
+            raise InvalidInputError("a forget is of people or of a concept, not of both", hint="one forget for each")
+        wanted = validate_tags([concept_tag(validate_concept(name)) for name in concepts] or tags)
         if not request_id:
             raise InvalidInputError("a forget needs a request id")
         digest = hashlib.sha256("\n".join(wanted).encode()).digest()
         existing = self._tx.forgets.by_request(request_id, digest)
         if existing is not None:
             return existing, False
-        unknown = [tag for tag in wanted if not self._tx.subjects.known(tag)]
+        if concepts and not any(self._tx.forgets.by_tag(tag) for tag in wanted):
+            self._erasers.check(concepts)
+        unknown = [tag for tag in wanted if not concepts and not self._tx.subjects.known(tag)]
         if unknown and not allow_unknown:
             raise UnknownTagsError(
                 f"no node has ever reported {len(unknown)} of the {len(wanted)} tag(s), first {unknown[0]}",
@@ -77,7 +88,7 @@ class Campaigns(Part):
         spent = self._tx.subjects.live_canaries()[:1]
         tags = [*wanted, *spent]
         held_by_revision, held = self._held(tags)
-        entry = self._tx.log.append(campaign_id, tags, self._env.keys.sign, self._tx.nodes.ids())
+        entry = self._tx.log.append(campaign_id, tags, self._env.keys.sign, self._tx.nodes.ids(), concepts)
         campaign = self._committed(
             entry, tags, request_id=request_id, request_digest=digest, held_by_revision=held_by_revision, held=held
         )
@@ -217,6 +228,8 @@ class Campaigns(Part):
         # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
         if newest is not None and self._revisions.settled() is None:
             return self._rebuild(newest)
+        if (changed := self._erasers.train(campaign)) is not None:
+            return changed
         most = most_due(
             counts,
             canaries_failed=self._tx.forgets.failed_orders(campaign.campaign_id),

@@ -196,6 +196,7 @@ class Receipts(Part):
             forgotten_tags=self._tx.subjects.forgotten_among(others - local.keys()),
             lora_digest=expected.lora,
             head_digest=expected.head,
+            erasers_digest=expected.erasers,
             revision_digest=b"" if newest is None else newest.digest,
             challenge_nonce=execution.challenge_nonce or b"",
             probe_answers=tuple(execution.expected_probes or ()),

@@ -218,7 +218,7 @@ class CohortJobs(Part):
             raise ConflictError("this fleet runs without a learning plane", hint="fleet serve without --no-flower")
         segment = row.history.segment(0)
         if segment is None:
-            raise ConflictError(f"nobody is in shard {shard}", hint="fleet learn start --kind train.cohort")
+            raise ConflictError(f"nobody is in shard {shard}", hint="fleet learn start --lora cohort")
         job = self._cohorts.queue_segment(CohortPurpose.AUDIT, shard, segment, types.SharedLora())
         self._tx.cohorts.set_audit(shard, {"state": "running", "job_id": job.job_id, "lines": [], "detail": ""})
         return job

@@ -55,11 +55,11 @@ class Jobs(Part):
             return existing, False
         newest = self._check_ready()
         if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
-            raise ConflictError("there is no shared LoRA to evaluate", hint="fleet learn start --kind train.lora")
+            raise ConflictError("there is no LoRA to evaluate", hint="fleet learn start")
         if kind is JobKind.TRAIN_LORA and self._tx.cohorts.count():
             raise ConflictError(
                 f"this fleet has {self._tx.cohorts.count()} cohort shards; a shared LoRA cannot stand beside them",
-                hint="fleet learn start --kind train.cohort, or `fleet learn drop` first",
+                hint="fleet learn start --lora cohort, or `fleet learn drop` first",
             )
         training = [job.job_id for job in self._tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
         if kind is JobKind.TRAIN_LORA and training:

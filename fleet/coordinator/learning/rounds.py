@@ -12,6 +12,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.learning.cohort_jobs import CohortJobs
+from fleet.coordinator.learning.erasers import Erasers
 from fleet.coordinator.learning.lora_state import installable
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.wire_enums import LEARNING_KIND
@@ -48,6 +49,7 @@ class Rounds(Part):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._cohort_jobs = work.part(CohortJobs)
+        self._erasers = work.part(Erasers)
         self._revisions = work.part(Revisions)
 
     def live_nodes(self) -> list[NodeRow]:
@@ -100,7 +102,8 @@ class Rounds(Part):
         """Return the live nodes, each with its signed ticket for this round."""
         job = self._tx.learning.fenced(job_id, attempt)
         key = self._env.secrets.get(job_key_id(job_id))
-        lora = self._revisions.shape()
+        concept = self._erasers.concept_of(job)
+        lora = None if concept else self._revisions.shape()
         verifies = _verifies(job, round_number)
         response = wire.BeginRoundResponse()
         nodes = self.live_nodes()
@@ -126,9 +129,10 @@ class Rounds(Part):
                 # A round may wait its timeout for nodes and again for replies.
                 expires_at_unix_ms=self._tx.now_ms + 3000 * ROUND_TIMEOUT_S,
                 job_key=job_key,
-                subject_tags=job.tags,
+                subject_tags=() if concept else job.tags,
                 forget_tags=job.forget_tags,
                 lora=lora,
+                concept=concept,
             )
             response.nodes.add(
                 node_id=node.node_id, flower_node_id=node.flower_node_id or 0, ticket=self._env.keys.sign(ticket)
@@ -168,8 +172,13 @@ class Rounds(Part):
             if job.sealed_state is None:
                 raise ConflictError(f"job {job_id} has no state to finish with")
             key = self._env.secrets.get(job_key_id(job_id))
+            concept = self._erasers.concept_of(job)
             try:
-                lora = installable(open_state(job_id, key, job.sealed_state), self._revisions.shape())
+                state = open_state(job_id, key, job.sealed_state)
+                if concept:
+                    self._tx.learning.finish(job_id, attempt, revision=self._erasers.install(job, concept, state))
+                    return
+                lora = installable(state, self._revisions.shape())
             except StateError as unusable:
                 # No other attempt: it would go on from this very state, and end here again.
                 self._tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")

@@ -22,6 +22,8 @@ MAX_INTEGER = 2**63 - 1
 #: A hello's nonce, a digest, a key: nothing of this kind is longer.
 MAX_NONCE_BYTES = 64
 MAX_TEXT = 2000
+#: Things and styles that a backbone can know.
+MOST_CONCEPTS = 256
 #: Of an energy model; the columns have as many.
 MAX_NAME = 64
 

@@ -14,6 +14,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.campaigns.receipts import Receipts
 from fleet.coordinator.nodes.recovery import Recovery
 from fleet.coordinator.nodes.report_checks import (
+    MOST_CONCEPTS,
     Effect,
     QuarantineError,
     ReportError,
@@ -86,6 +87,7 @@ class Reports(Part):
         announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
         # Logged with every round that the node takes part in: a hash, whatever it sends.
         announced.environment = hello.environment[:64]
+        announced.concepts = frozenset(hello.concepts[:MOST_CONCEPTS])
         self._tx.tallies.add(Tally.STREAMS, ALL)
         return node.node_id
 

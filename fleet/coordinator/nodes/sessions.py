@@ -75,6 +75,8 @@ class Announced:
     session_key: bytes = b""
     #: Hash of what its float32 results depend on; empty if it has said nothing.
     environment: str = ""
+    #: Things and styles that its backbone knows; none of a node that recognises.
+    concepts: frozenset[str] = frozenset()
     #: host:port of its `/metrics`, where Prometheus may reach it; empty: nowhere.
     metrics_address: str = ""
     #: Latest telemetry of its present stream; empty if that has just begun.
@@ -122,6 +124,10 @@ class Sessions:
     def environment_of(self, node_id: str) -> str:
         """Return what a node has announced of its environment; nothing is kept of a name that never did."""
         return self._announced.get(node_id, Announced()).environment
+
+    def known_concepts(self) -> frozenset[str]:
+        """Return the things and styles that some connected node's backbone knows."""
+        return frozenset[str]().union(*(self.of(node_id).concepts for node_id in self._open))
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +97,8 @@ class Revisions(Part):
         gone = set(named) - {tag for tag, _, _ in self._tx.subjects.sequences(named)}
         return self.build(without(content.shared_lora, gone))
 
-    def build(self, lora: types.SharedLora | None) -> int | None:
-        """Build the next revision with this LoRA and make it the desired one.
+    def build(self, lora: types.SharedLora | None, erasers: Sequence[types.Eraser] | None = None) -> int | None:
+        """Build the next revision with this LoRA and make it the desired one; its erasers are the newest one's if None.
 
         All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
         transaction is durable (`at_rest.destroy_orphaned_keys`). Returns None if the newest revision already says this,
@@ -115,9 +115,12 @@ class Revisions(Part):
         solved = self._heads.head_for(newest, self.latest_content())
         head = solved.head if solved.head.subject_tags else None
         shards = self._tx.cohorts.count()
-        content = types.RevisionContent(subjects=subjects, shared_lora=lora, head=head, cohort_shards=shards)
+        erasers = self.latest_content().erasers if erasers is None else erasers
+        content = types.RevisionContent(
+            subjects=subjects, shared_lora=lora, head=head, cohort_shards=shards, erasers=erasers
+        )
         digest = revision_digest(content)
-        if newest is None and not subjects:
+        if newest is None and not subjects and not erasers:
             return None
         settled = self.settled()
         if settled is not None and settled.digest == digest:
@@ -135,6 +138,7 @@ class Revisions(Part):
             has_shared_lora=bool(content.shared_lora.rows),
             has_head=head is not None,
             cohort_shards=shards,
+            concepts=[eraser.concept for eraser in erasers],
         )
         key_id = f"revision-{number}"
         ciphertext = seal_anew(self._env, key_id, content)
@@ -179,6 +183,7 @@ class Revisions(Part):
             subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
             shared_lora=without(content.shared_lora, {*tags, *rows}),
             cohort_shards=content.cohort_shards,
+            erasers=content.erasers,
         )
         key_id = f"revision-{newest.revision}-at-{generation}"
         ciphertext = seal_anew(self._env, key_id, left)

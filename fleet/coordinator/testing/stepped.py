@@ -181,10 +181,12 @@ class SteppedCoordinator:
             self.disconnect(node_id)
         return link.taken()
 
-    def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
+    def forget(
+        self, request_id: str, *tags: str, allow_unknown: bool = False, concepts: Sequence[str] = ()
+    ) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns its campaign and whether it is new."""
         with self.transaction() as unit:
-            campaign = unit.campaigns.create(request_id, tags, allow_unknown=allow_unknown)
+            campaign = unit.campaigns.create(request_id, tags, allow_unknown=allow_unknown, concepts=concepts)
         self.destroy_orphaned_keys()
         return campaign
 

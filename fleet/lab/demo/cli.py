@@ -15,6 +15,7 @@ from rich.text import Text
 from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, json_text, note, note_console, show
 from fleet.config import check_preset, check_task
+from fleet.domain.learning import LoraKind
 
 if TYPE_CHECKING:
     from fleet.lab.demo.run import ProgressReporter
@@ -31,6 +32,9 @@ def demo(
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,
+    lora: Annotated[
+        LoraKind, typer.Option(help="Who shares the LoRA: with cohort it is forgotten exactly, by replay.")
+    ] = LoraKind.COHORT,
     output: Annotated[Path | None, typer.Option(help="Write the report (JSON) here as well.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave databases and logs behind.")] = False,
     timeout: Annotated[
@@ -38,7 +42,7 @@ def demo(
     ] = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Start a fleet, enrol people, kill a node, forget a person, verify everything, clean up.
+    """Start a fleet, enrol people, kill a node, forget a person, verify everything, welcome a newcomer, clean up.
 
     Exit code 0 only if every claim was verified.
     """
@@ -48,7 +52,7 @@ def demo(
     from fleet.lab.demo.run import DemoSettings, run
     from fleet.local.supervisor import terminated_like_interrupted
 
-    settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset)
+    settings = DemoSettings(nodes, rounds, lora, timeout, keep, task, preset)
     with terminated_like_interrupted(), _progress_reporter() as reporter:
         result = run(settings, reporter)
     if output is not None:

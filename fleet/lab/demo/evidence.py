@@ -52,6 +52,43 @@ class Outage:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """Jobs that trained the fleet's LoRA, finished; none, and the coordinator's reason, if it refused."""
+
+    jobs: tuple[operator.LearningJob, ...] = ()
+    refusal: str = ""
+
+    @property
+    def revision(self) -> int:
+        """The revision with all that was learnt; 0 without a job."""
+        return max((job.revision for job in self.jobs), default=0)
+
+
+@dataclass(frozen=True)
+class ChipRates:
+    """Shares (0..1) of the enrolled people's test samples that are named rightly, over all nodes of a simulated fleet.
+
+    Attributes
+    ----------
+    neurons
+        By what the chip's neurons answer, which is all that a chip without a LoRA has; None of a task without a stage.
+    closed_form
+        By subject adapters: on a small chip, of A x too.
+    lora
+        With the LoRA that the nodes trained together.
+    pulses_per_cell
+        Of write-verify, when the chips were programmed.
+    """
+
+    task: str
+    cells: str
+    neurons: float | None
+    closed_form: float
+    lora: float
+    pulses_per_cell: float
+
+
+@dataclass(frozen=True)
 class Evidence(Generic[M]):
     """All that the demo saw, by node id where it is per node."""
 
@@ -65,11 +102,12 @@ class Evidence(Generic[M]):
     never: Mapping[str, M]
     before: Mapping[str, M]
     after: Mapping[str, M]
+    #: What it measured last, when the newcomer had been learnt; empty for a task without one.
+    welcomed: Mapping[str, M]
     status_before: Mapping[str, GetStatusResponse]
     status_after: Mapping[str, GetStatusResponse]
-    #: The job that trained the LoRA, or an empty one and why the coordinator refused it.
-    train_job: operator.LearningJob
-    job_refusal: str
+    #: What trained the LoRA, before the forget.
+    learnt: Learnt
     jobs: tuple[operator.LearningJob, ...]
     flower_runs: tuple[RunInfo, ...]
     outage: Outage
@@ -81,3 +119,5 @@ class Evidence(Generic[M]):
     #: Forget generation that each `/metrics` told before and after.
     metrics_moved: Mapping[str, tuple[float, float]]
     step_seconds: Mapping[str, float]
+    #: The same people on chips that are worn or too small, simulated.
+    chips: tuple[ChipRates, ...] = ()

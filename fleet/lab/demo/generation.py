@@ -22,6 +22,7 @@ from rich.table import Table
 from scipy.stats import binom, fisher_exact
 
 from edge_node.generation.dit import CLASSES, IMAGE_SHAPE
+from edge_node.generation.judge import Judge
 from edge_node.tasks import GenerationTask
 from fleet.documents import Document, enum_word, quarantine_name
 from fleet.lab.demo.claims import Claim, open_receipts, per_node, verdicts, verdicts_text
@@ -29,7 +30,6 @@ from fleet.lab.demo.evidence import Evidence, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople
 from fleet.lab.demo.report import change, titled_table
 from fleet.lab.demo.task import DemoTask, Moment, Subjects
-from fleet.lab.verification.image_scores import Judge
 from fleet.lab.verification.intervals import clopper_pearson
 from fleet.local.engine_client import EngineClient
 
@@ -211,8 +211,8 @@ def _exact(evidence: Evidence[Generated]) -> Claim:
 def _no_job(evidence: Evidence[Generated]) -> Claim:
     return Claim(
         "a learning job, for which these nodes have no feature codes, is refused before there is one",
-        bool(evidence.job_refusal) and not evidence.jobs,
-        evidence.job_refusal or "a job was made",
+        bool(evidence.learnt.refusal) and not evidence.jobs,
+        evidence.learnt.refusal or "a job was made",
     )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 
-from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.v1.engine_pb2 import Answer
 from reram_fleet.v1.types_pb2 import Receipt
 from rich.table import Table
 
 from fleet.documents import Document, quarantine_name
-from fleet.domain.learning import JobKind, JobState
+from fleet.domain.learning import LoraKind
 from fleet.errors import InvalidInputError
-from fleet.lab.demo.claims import Claim, per_node, verdicts, verdicts_text
-from fleet.lab.demo.evidence import Evidence, ProbeAnswer
+from fleet.lab.demo import learning
+from fleet.lab.demo.claims import Claim, per_node
+from fleet.lab.demo.evidence import ChipRates, Evidence, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople
 from fleet.lab.demo.report import change, titled_table
 from fleet.lab.demo.task import DemoTask, Moment, Subjects
@@ -26,10 +26,10 @@ LEAST_RETAIN_ACCURACY = 0.95
 ACCEPTANCE_MARGIN = 0.05
 #: ... unless so few samples cannot tell: one of a person's five photos is 20 points. One-sided exact test.
 ACCEPTANCE_CHANCE = 0.01
+#: What a LoRA may cost on chips that are large enough without it.
+CHIP_MARGIN = 0.01
 #: Samples per person in each question to the restarted node: few, to ask often.
 _PROBE_SAMPLES = 2
-
-_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,13 @@ class Quality:
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
+    #: As for the kept people; 0 until the newcomer is enrolled.
+    newcomer_accuracy: float
     #: How many samples of the person to forget, and of strangers, were tried.
     forget_samples: int
     stranger_samples: int
     #: The node answered without adapters, so that none of the figures means anything.
     backbone_only: bool
-
-
-def _trained(evidence: Evidence[Quality]) -> Claim:
-    job = evidence.train_job
-    return Claim(
-        "the LoRA was trained by a Flower run",
-        job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0,
-        f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}",
-    )
 
 
 def _retain(evidence: Evidence[Quality]) -> Claim:
@@ -141,33 +134,41 @@ def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
     return chance >= ACCEPTANCE_CHANCE
 
 
-def _repaired(evidence: Evidence[Quality]) -> Claim:
-    repair = next((job for job in evidence.jobs if job.job_id == evidence.forget.repair_job_id), None)
-    if repair is None:
-        return Claim("the shared LoRA was repaired by a Flower run", False, "the campaign names no repair job")
-    kind = MESSAGE_TYPES.get(repair.kind)
+def _welcomed(evidence: Evidence[Quality]) -> Claim:
+    after, last = evidence.after, evidence.welcomed
     return Claim(
-        "the shared LoRA was repaired by a Flower run",
-        kind == JobKind.UNLEARN_LORA and repair.state == JobState.SUCCEEDED,
-        f"run {repair.flower_run_id} ({kind}), {repair.state}",
+        f"a newcomer is learnt (at least {LEAST_RETAIN_ACCURACY:.2f} on every node), nobody is lost, "
+        "and the forgotten person does not come back",
+        bool(last)
+        and all(
+            q.newcomer_accuracy >= LEAST_RETAIN_ACCURACY
+            and q.retain_accuracy >= min(LEAST_RETAIN_ACCURACY, after[node].retain_accuracy)
+            and q.forget_accuracy == 0
+            and not q.backbone_only
+            for node, q in last.items()
+        ),
+        per_node(
+            {node: (q.newcomer_accuracy, after[node].retain_accuracy, q.retain_accuracy) for node, q in last.items()},
+            lambda seen: f"{seen[0]:.3f}, the others {seen[1]:.3f} -> {seen[2]:.3f}",
+        ),
     )
 
 
-def _listed(evidence: Evidence[Quality]) -> Claim:
-    listed = {run.run_id: run.status for run in evidence.flower_runs}
-    wanted = {job.flower_run_id for job in evidence.jobs if job.state == JobState.SUCCEEDED}
+def _small_chips(evidence: Evidence[Quality]) -> Claim:
+    rates = evidence.chips
     return Claim(
-        "`flwr ls` lists both jobs as finished",
-        len(wanted) >= 2 and all(listed.get(run) == "finished:completed" for run in wanted),
-        ", ".join(f"{run_id} {status}" for run_id, status in listed.items()) or "no runs",
-    )
-
-
-def _verdicts(evidence: Evidence[Quality]) -> Claim:
-    return Claim(
-        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
-        verdicts(evidence) == _VERDICTS,
-        verdicts_text(evidence),
+        f"on small chips a LoRA names more than the neurons alone, on large ones it loses at most {CHIP_MARGIN:.2f}",
+        bool(rates)
+        and all(
+            rate.lora >= rate.closed_form - CHIP_MARGIN if rate.neurons is None else rate.lora > rate.neurons
+            for rate in rates
+        ),
+        "; ".join(
+            f"{rate.task}, cells {rate.cells}: "
+            f"{rate.closed_form if rate.neurons is None else rate.neurons:.3f} -> {rate.lora:.3f}"
+            for rate in rates
+        )
+        or "not measured",
     )
 
 
@@ -176,32 +177,36 @@ class Recognition(DemoTask[Quality]):
 
     nouns = "people"
     learns = True
-    claims = (_trained, _silent, _repaired, _listed, _retain, _forgotten, _stranger, _verdicts)
 
-    def __init__(self, people: DemoPeople) -> None:
+    def __init__(self, people: DemoPeople, lora: LoraKind = LoraKind.COHORT, name: str = "speakers") -> None:
         if not people.strangers:
             raise InvalidInputError(
                 "the split of this task has no strangers, whom the demo compares the forgotten with: "
                 "take another, such as speakers or faces"
             )
         self.people = people.enrolled
-        self._strangers = people.strangers
+        self._strangers, self._name = people.strangers, name
+        self.newcomer = people.strangers[0]
+        self.claims = (*learning.claims(lora), _silent, _retain, _forgotten, _stranger, _welcomed, _small_chips)
 
     def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Quality:
         """Return how a node treats everybody's test samples."""
         kept: list[tuple[str | None, Answer]] = []
         gone: list[tuple[str | None, Answer]] = []
-        strangers: list[Answer] = []
+        new: list[tuple[str | None, Answer]] = []
+        strangers: list[tuple[str | None, Answer]] = []
         backbone_only = False
-        for person in self.people:
+        for person in (*self.people, *self._strangers):
             response = engine.identify(person.test)
             backbone_only |= response.backbone_only
-            answers, tag = (gone, subjects.tag) if person is self.forgotten else (kept, subjects.kept[person.name])
+            tag = subjects.tag if person is self.forgotten else subjects.kept.get(person.name)
+            if person is self.forgotten:
+                answers = gone
+            elif person in self.people:
+                answers = kept
+            else:
+                answers = strangers if tag is None else new
             answers += [(tag, answer) for answer in response.answers]
-        for person in self._strangers:
-            response = engine.identify(person.test)
-            backbone_only |= response.backbone_only
-            strangers += response.answers
         return Quality(
             retain_accuracy=_share([a.best_tag == tag for tag, a in kept]),
             retain_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in kept]),
@@ -211,7 +216,8 @@ class Recognition(DemoTask[Quality]):
             forget_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in gone]),
             genuine_accept_rate=_share([a.accepted for _, a in kept]),
             forget_accept_rate=_share([a.accepted for _, a in gone]),
-            stranger_accept_rate=_share([a.accepted for a in strangers]),
+            stranger_accept_rate=_share([a.accepted for _, a in strangers]),
+            newcomer_accuracy=_share([a.best_tag == tag for tag, a in new]),
             forget_samples=len(gone),
             stranger_samples=len(strangers),
             backbone_only=backbone_only,
@@ -233,9 +239,20 @@ class Recognition(DemoTask[Quality]):
             named_forgotten=_named(response.answers, [str(subjects.tag)]),
         )
 
+    def on_other_chips(self, say: Callable[[str], None]) -> tuple[ChipRates, ...]:
+        """Return how the same people fare on worn chips, and on the smallest ones that the task has a twin on."""
+        # Imported here: it brings torch, which a process that only asks does not need.
+        from fleet.lab.demo.chips import chip_rates
+
+        return chip_rates(self._name, say)
+
+    def fields(self, evidence: Evidence[Quality]) -> Document:
+        """Return how the same people fare on other chips."""
+        return {"chips": [asdict(rate) for rate in evidence.chips]}
+
     def node_fields(self, evidence: Evidence[Quality], node_id: str, receipt: Receipt | None) -> Document:
-        """Return accuracies and acceptance, before and after."""
-        before, after = evidence.before[node_id], evidence.after[node_id]
+        """Return accuracies and acceptance, before and after, and with the newcomer."""
+        before, after, welcomed = (found[node_id] for found in (evidence.before, evidence.after, evidence.welcomed))
         return {
             "retain_accuracy_before": before.retain_accuracy,
             "retain_accuracy_after": after.retain_accuracy,
@@ -243,6 +260,8 @@ class Recognition(DemoTask[Quality]):
             "forget_accuracy_after": after.forget_accuracy,
             "forget_accept_rate_before": before.forget_accept_rate,
             "forget_accept_rate_after": after.forget_accept_rate,
+            "newcomer_accuracy": welcomed.newcomer_accuracy,
+            "retain_accuracy_with_newcomer": welcomed.retain_accuracy,
             "stranger_accept_rate": after.stranger_accept_rate,
             "forget_accept_rate_never_enrolled": evidence.never[node_id].forget_accept_rate,
             "genuine_accept_rate": after.genuine_accept_rate,
@@ -298,7 +317,25 @@ class Recognition(DemoTask[Quality]):
             kinds = (node["subject_adapters_only"], node["without_head"], node)
             pairs = [change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds]
             parts.add_row(node["node_id"], *pairs)
-        return recognition, parts
+        chips = titled_table(
+            "The same people on worn chips (5 uS, 1 % stuck) and on small ones: named rightly, mean of three fleets",
+            "task",
+            "cells",
+            "neurons alone",
+            "closed form",
+            "with the LoRA",
+            "pulses a cell",
+        )
+        for rate in document["chips"]:
+            chips.add_row(
+                rate["task"],
+                rate["cells"],
+                "-" if rate["neurons"] is None else f"{rate['neurons']:.3f}",
+                f"{rate['closed_form']:.3f}",
+                f"{rate['lora']:.3f}",
+                f"{rate['pulses_per_cell']:.1f}",
+            )
+        return recognition, parts, chips
 
 
 def _named(answers: Iterable[Answer], tags: Collection[str]) -> int:

@@ -59,7 +59,7 @@ def report(evidence: Evidence[Any], claims: Sequence[Claim], task: DemoTask[Any]
             for node_id in sorted(evidence.status_after)
         ],
         learning_jobs=[job_document(job) for job in evidence.jobs],
-        learning_job_refusal=evidence.job_refusal,
+        learning_job_refusal=evidence.learnt.refusal,
         flower_runs=[{"run_id": run.run_id, "status": run.status} for run in evidence.flower_runs],
         outage={
             "node_id": outage.node_id,

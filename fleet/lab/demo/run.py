@@ -8,22 +8,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reram_fleet.crypto.identifiers import new_tag
-from reram_fleet.v1 import operator_pb2 as operator
-from reram_fleet.v1 import types_pb2 as types
 from rich.console import RenderableType
 
 from edge_node.tasks import GenerationTask, SharedPreparation
-from fleet.cli.waiting import wait_for_forget, wait_for_job
-from fleet.client import FleetClient
+from fleet.cli.waiting import wait_for_forget
 from fleet.config import LOCAL_LEASE_S
 from fleet.documents import Document
-from fleet.errors import ConflictError, FleetError, InvalidInputError
-from fleet.lab.demo import observation, outage
+from fleet.domain.learning import LoraKind
+from fleet.errors import FleetError, InvalidInputError
+from fleet.lab.demo import learning, observation, outage
 from fleet.lab.demo.claims import Claim, check
 from fleet.lab.demo.enrolment import ask_nodes, enrol, statuses, wait_active_everywhere
 from fleet.lab.demo.evidence import Evidence, M, Outage
@@ -42,8 +39,9 @@ class DemoSettings:
 
     #: Node daemons; at least 2, since one of them is killed.
     nodes: int = 4
-    #: Federated rounds of the LoRA.
+    #: Federated rounds of the LoRA, and who shares it.
     rounds: int = 3
+    lora: LoraKind = LoraKind.COHORT
     #: For everything together.
     timeout_s: float = 600.0
     #: Leave the folder (databases, keys, logs) behind.
@@ -90,14 +88,16 @@ class DemoResult:
 def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
     """Run the demo of a task; all that it starts is gone when this returns or raises."""
     # First: a task without its data must not cost the start of a fleet.
-    task = _load_task(settings.task, reporter)
+    task = _load_task(settings.task, settings.lora, reporter)
     with _demo_fleet(settings, reporter, task.learns) as fleet:
         evidence = _run(fleet, task, settings, reporter)
+    with reporter.step("chips", "Simulating the same people on worn and on small chips"):
+        evidence = replace(evidence, chips=task.on_other_chips(reporter.detail))
     claims = check(evidence, task.claims)
     return DemoResult(task, claims, report(evidence, claims, task))
 
 
-def _load_task(name: str, reporter: ProgressReporter) -> DemoTask[Any]:
+def _load_task(name: str, lora: LoraKind, reporter: ProgressReporter) -> DemoTask[Any]:
     """Return what the demo makes of an installed task, by what its nodes can do."""
     found, people = load_task(name), load_demo_people(name)
     task: DemoTask[Any]
@@ -107,7 +107,7 @@ def _load_task(name: str, reporter: ProgressReporter) -> DemoTask[Any]:
 
         task = Generation(people, found)
     else:
-        task = Recognition(people)
+        task = Recognition(people, lora, name)
 
     def tenths(done: int, steps: int) -> None:
         if done * 10 // steps != (done - 1) * 10 // steps:
@@ -176,13 +176,9 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             everybody = frozenset([*tags.values(), tag])
             enrolled = wait_active_everywhere(fleet, everybody, deadline)
             say(f"revision {next(iter(enrolled.values())).revision} is active on every node")
-        with reporter.step("train", f"Asking for a shared LoRA, trained in {settings.rounds} Flower rounds"):
-            job, refusal = _train(client, settings.rounds, deadline, say)
-            if refusal:
-                say(f"refused: {refusal}")
-            else:
-                wait_active_everywhere(fleet, everybody, deadline, at_least=job.revision)
-                say(f"run {job.flower_run_id} became revision {job.revision}, active on every node")
+        with reporter.step("train", f"Asking for a {settings.lora} LoRA, trained in {settings.rounds} Flower rounds"):
+            learnt = learning.train(client, settings.lora, settings.rounds, deadline, say)
+            wait_active_everywhere(fleet, everybody, deadline, at_least=learnt.revision)
         with reporter.step("measure_before", f"Measuring every node, with {forgotten.name} enrolled"):
             before = measured(Moment.BEFORE, Subjects(tags, tag))
             status_before = statuses(fleet)
@@ -208,14 +204,27 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             say(f"{alone} answers by the backbone alone, then generation {answers[-1].generation}")
         with reporter.step("verify", "Repairing what was learnt together, erasing, verifying every node"):
             forget = wait_for_forget(client, forget.campaign_id, deadline.left_s, say)
+            learning.wait_replayed(client, deadline)
+            # Once more: its verdict on a cohort LoRA says what the replay came to.
+            forget = client.get_forget(forget.campaign_id)
             wait_active_everywhere(fleet, everybody - {tag}, deadline)
             say(f"verified on every node {forget.seconds_to_verify:.1f} s after the command")
         with reporter.step("measure_after", "Measuring every node again"):
             after = measured(Moment.AFTER, Subjects(tags, tag))
             status_after = statuses(fleet)
             metrics_after = observation.generations(fleet)
-            runs = observation.flower_runs(fleet) if task.learns else ()
             certificate = verify_certificate(client.get_certificate(forget.campaign_id), fleet.command_public_key)
+            executions = client.list_executions(forget.campaign_id).items
+        welcomed: dict[str, M] = {}
+        if task.newcomer is not None:
+            with reporter.step("welcome", f"Enrolling {task.newcomer.name}, until now a stranger, and training again"):
+                newcomer, newcomer_where = enrol(fleet, [task.newcomer])
+                tags, where = tags | newcomer, where | newcomer_where
+                there = frozenset(tags.values())
+                wait_active_everywhere(fleet, there, deadline)
+                again = learning.train(client, settings.lora, settings.rounds, deadline, say)
+                wait_active_everywhere(fleet, there, deadline, at_least=again.revision)
+                welcomed = measured(Moment.WELCOMED, Subjects(tags, tag))
         return Evidence(
             fleet_id=client.get_fleet().fleet_id,
             forgotten_person=forgotten.name,
@@ -228,10 +237,10 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             after=after,
             status_before=status_before,
             status_after=status_after,
-            train_job=job,
-            job_refusal=refusal,
+            welcomed=welcomed,
+            learnt=learnt,
             jobs=tuple(client.list_learning()),
-            flower_runs=runs,
+            flower_runs=observation.flower_runs(fleet) if task.learns else (),
             outage=Outage(
                 node_id=victim_id,
                 killed_pid=pid,
@@ -241,19 +250,8 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
                 probe_answers=answers,
             ),
             forget=forget,
-            executions=client.list_executions(forget.campaign_id).items,
+            executions=executions,
             certificate=tuple(certificate),
             metrics_moved={name: (metrics_before[name], now) for name, now in metrics_after.items()},
             step_seconds=reporter.seconds,
         )
-
-
-def _train(
-    client: FleetClient, rounds: int, deadline: Deadline, say: Callable[[str], None]
-) -> tuple[operator.LearningJob, str]:
-    """Have the shared LoRA trained; returns the finished job, or an empty one and why there is none."""
-    try:
-        job = client.start_learning(new_tag(), types.LEARNING_KIND_TRAIN_LORA, rounds).job
-    except ConflictError as error:
-        return operator.LearningJob(), str(error)
-    return wait_for_job(client, job.job_id, deadline.left_s, say), ""

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fleet.documents import Document
 from fleet.lab.demo.claims import Claim
-from fleet.lab.demo.evidence import Evidence, M, ProbeAnswer
+from fleet.lab.demo.evidence import ChipRates, Evidence, M, ProbeAnswer
 from fleet.lab.demo.people import DemoPerson
 from fleet.local.engine_client import EngineClient
 
@@ -25,11 +25,12 @@ class Moment(StrEnum):
     NEVER = "never enrolled"
     BEFORE = "enrolled"
     AFTER = "forgotten"
+    WELCOMED = "forgotten, and a newcomer learnt"
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """Tags of the kept people, by name, and of the person to forget: None before they are enrolled."""
+    """Tags of the kept people and the newcomer, by name, and of the person to forget: None before they are enrolled."""
 
     kept: Mapping[str, str]
     tag: str | None = None
@@ -45,7 +46,9 @@ class DemoTask(ABC, Generic[M]):
     #: Whether nodes take part in learning jobs.
     learns: ClassVar[bool]
     #: What has to hold, beside what holds of every fleet.
-    claims: ClassVar[Sequence[Callable[[Evidence[Any]], Claim]]]
+    claims: Sequence[Callable[[Evidence[Any]], Claim]]
+    #: Who is enrolled when the other has been forgotten; until then a stranger.
+    newcomer: DemoPerson | None = None
 
     @property
     def forgotten(self) -> DemoPerson:
@@ -75,6 +78,10 @@ class DemoTask(ABC, Generic[M]):
     @abstractmethod
     def tables(self, document: Document) -> Iterable[Table]:
         """Return the first closing tables, from the report."""
+
+    def on_other_chips(self, say: Callable[[str], None]) -> tuple[ChipRates, ...]:
+        """Return how the same people fare on worn and on small chips; nothing if that is no question."""
+        return ()
 
     def save_pictures(self, path: Path) -> bool:
         """Save pictures of what was seen; False if there are none (faces are nobody's pictures)."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
 from edge_node.generation.dit import CLASSES, STYLES, prompts_of
+from edge_node.generation.judge import Judge
 from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.tasks import GenerationTask
@@ -21,7 +22,6 @@ from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.image_erasure import GUIDANCE_RECIPE, erase_class
-from fleet.lab.verification.image_scores import Judge
 from hwmodel import load_preset
 
 PRESET = "180nm-1t1r"

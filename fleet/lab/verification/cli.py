@@ -25,10 +25,6 @@ def verify(
         typer.Option("--task", metavar="NAME", help="Forget people, or a class, of a simulated fleet of a task."),
     ] = None,
     people: Annotated[int, typer.Option(min=1, help="How many are forgotten, one at a time.")] = 3,
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="negative-gradient, random-label or gradient-ascent, for the shared LoRA."),
-    ] = "negative-gradient",
     seed: Annotated[int, typer.Option(help="Of chips, who is forgotten, and the split, where the task draws one.")] = 1,
     output: Annotated[
         Path | None,
@@ -50,7 +46,7 @@ def verify(
         else:
             from fleet.lab.verification.verify import verify_task
 
-            outcome = verify_task(str(task), seed=seed, people=people, method=method, progress=progress)
+            outcome = verify_task(str(task), seed=seed, people=people, progress=progress)
         body = outcome.document()
         if output is not None:
             progress("Plots")

@@ -94,13 +94,9 @@ class ModelScores:
     #: Means over the forgotten training samples.
     forget_loss: float
     forget_entropy: float
-    #: Held-out samples that the features give away once one photo of the person is known.
-    probe: Rate
-    #: Until the person is known as well as before.
-    relearn_steps: int
-    #: Forgotten training samples that are named as theirs with the adapter off, or the backbone reloaded.
-    stripped: Rate
-    #: The same with the adapter, after further rounds without the person; None if they were not run.
+    #: Nodes that hold an adapter, a row or a column of the person's, whatever they answer: a mask can be taken off.
+    held: Rate
+    #: As `recognised_train`, after further rounds without the person; None if they were not run.
     resurfaced: Rate | None = None
 
 
@@ -115,9 +111,8 @@ class RepairPair:
     original: ModelScores
     repaired: ModelScores
     retrained: ModelScores
-    #: Jensen-Shannon divergence between repaired and retrained on the person's samples, and on others' held-out.
+    #: Jensen-Shannon divergence between repaired and retrained on the person's samples.
     js_forgotten: float
-    js_retained: float
 
 
 @dataclass(frozen=True)

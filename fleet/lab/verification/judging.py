@@ -44,8 +44,7 @@ class Escalation(StrEnum):
 class Limits:
     """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1."""
 
-    #: Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter off, and
-    #: after further rounds.
+    #: Forgotten samples that are named as theirs, above the reference: trained on, held out, and after further rounds.
     recognised: float = 0.02
     #: Their samples that are accepted as anybody, above the reference.
     accepted: float = 0.05
@@ -59,12 +58,10 @@ class Limits:
     #: Loss of the forgotten samples, as a multiple of the reference's.
     loss_low: float = 0.5
     loss_high: float = 2.0
-    #: One-photo probe above the reference.
-    probe: float = 0.10
-    #: Anamnesis index at least.
-    relearn: float = 0.8
-    #: The attack's AUC below the reference: rejected too well is conspicuous.
-    streisand: float = 0.10
+    #: Distance of the mean entropy on the person (nats).
+    entropy: float = 0.2
+    #: Jensen-Shannon divergence (nats) from the reference, on the person.
+    js_forgotten: float = 0.05
 
 
 LIMITS = Limits()
@@ -142,7 +139,8 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     """Judge a repaired LoRA by means over people and seeds.
 
     NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact interval),
-    with the adapter on, off, or after further rounds. Else accepted if every line passes.
+    now or after further rounds, or if a node holds anything of theirs. Else accepted if every line passes. Which lines
+    decide was chosen by how often they are right (docs/verification.md).
 
     `InvalidInputError` if the kind is an exact one, or there is not a single pair.
     """
@@ -153,34 +151,36 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     pairs = evidence.pairs
     now, reference = _Means([p.repaired for p in pairs]), _Means([p.retrained for p in pairs])
 
-    def above(name: str, figure: str, limit: float, against: str = "") -> Line:
-        rate, expected = now.rate(figure), reference.mean(against or figure)
+    def above(name: str, figure: str, limit: float) -> Line:
+        rate, expected = now.rate(figure), reference.mean(figure)
         return _rate_line(name, rate, f"<= reference + {limit:g}", rate.value <= expected + limit, expected)
 
     def distance(name: str, figure: str, limit: float) -> Line:
         rate, expected = now.rate(figure), reference.mean(figure)
         return _rate_line(name, rate, f"within {limit:g}", abs(rate.value - expected) <= limit, expected)
 
-    def informs(name: str, value: float, expected: float | None) -> Line:
-        return Line(name, value, expected, "", None)
-
     named = [
         above("named as the person, training samples (1 - UA)", "recognised_train", limits.recognised),
         above("named as the person, held-out samples", "recognised_test", limits.recognised),
-        above("named with the adapter stripped", "stripped", limits.recognised, "recognised_train"),
     ]
     if all(p.repaired.resurfaced and p.retrained.resurfaced for p in pairs):
         rounds = f"named after {evidence.resurfacing_rounds} more rounds"
         named.append(above(rounds, "resurfaced", limits.recognised))
     auc, auc_r = now.mean("attack_auc"), reference.mean("attack_auc")
+    low, high = limits.loss_low, limits.loss_high
     ratio = now.mean("forget_loss") / max(reference.mean("forget_loss"), 1e-12)
-    relearn = anamnesis_index(now.mean("relearn_steps"), reference.mean("relearn_steps"))
     gap = repair_gap([p.repaired for p in pairs], [p.retrained for p in pairs])
     published = fmean(average_gap(p.repaired, p.retrained) for p in pairs)
-    low, high = limits.loss_low, limits.loss_high
-    streisand = auc >= auc_r - limits.streisand
+    called, called_r = now.mean("called_non_member"), reference.mean("called_non_member")
+    spread, spread_r = now.mean("forget_entropy"), reference.mean("forget_entropy")
+
+    def at_most(name: str, value: float, limit: float) -> Line:
+        return Line(name, value, None, f"<= {limit:g}", value <= limit)
+
+    held = now.rate("held")
     lines = [
         *named,
+        _rate_line("held on nodes, whatever they answer (strip)", held, "0", not held.hits),
         _rate_line(
             "accepted as anybody",
             now.rate("accepted"),
@@ -192,21 +192,21 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
         distance("retained, training samples (RA)", "retained_train", limits.retained_train),
         distance("retained, held-out samples (TA)", "retained_test", limits.retained_test),
         Line("loss attack, AUC", auc, auc_r, f"within {limits.attack_auc:g}", abs(auc - auc_r) <= limits.attack_auc),
-        Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
-        informs("average gap as published (SalUn): UA, RA, TA, MIA", published, None),
+        at_most("gap over UA, RA, TA, AUC", gap, limits.gap),
+        Line("average gap as published (SalUn): UA, RA, TA, MIA", published, None, "", None),
         Line("loss on the person, share of reference", ratio, 1.0, f"{low:g} to {high:g}", low <= ratio <= high),
-        above("one-photo probe", "probe", limits.probe),
-        Line("relearn index", relearn, 1.0, f">= {limits.relearn:g}", relearn >= limits.relearn),
-        Line("over-forgetting (Streisand): AUC", auc, auc_r, f">= reference - {limits.streisand:g}", streisand),
-        informs(
-            "confidence attack, called non-member", now.mean("called_non_member"), reference.mean("called_non_member")
+        Line("confidence attack, called non-member", called, called_r, "", None),
+        Line(
+            "entropy on the person",
+            spread,
+            spread_r,
+            f"within {limits.entropy:g}",
+            abs(spread - spread_r) <= limits.entropy,
         ),
-        informs("entropy on the person", now.mean("forget_entropy"), reference.mean("forget_entropy")),
-        informs("JS divergence on the person", fmean(p.js_forgotten for p in pairs), 0.0),
-        informs("JS divergence on others", fmean(p.js_retained for p in pairs), 0.0),
+        at_most("JS divergence on the person", fmean(p.js_forgotten for p in pairs), limits.js_forgotten),
         _rate_line("named before the forget", Rate.sum(p.original.recognised_train for p in pairs), "", None),
     ]
-    if any(line.exceeds(limits.recognised) for line in named):
+    if held.hits or any(line.exceeds(limits.recognised) for line in named):
         verdict = Verdict.NOT_FORGOTTEN
     else:
         verdict = Verdict.REJECTED if any(line.passed is False for line in lines) else Verdict.ACCEPTED
@@ -233,15 +233,6 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
     now, reference = _Means(repaired), _Means(retrained)
     names = ("recognised_train", "retained_train", "retained_test", "attack_auc")
     return fmean(abs(now.mean(name) - reference.mean(name)) for name in names)
-
-
-def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
-    """Return how much longer the person takes to learn again than by a model that never knew them.
-
-    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still knows
-    them, far above 1 is damaged. Both counts are at least one step.
-    """
-    return max(1.0, unlearned_steps) / max(1.0, retrained_steps)
 
 
 def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:

@@ -271,7 +271,6 @@ class FaultyFleet:
             if tag not in kept:
                 self.at_risk[tag] = self.people.numbers[tag]
                 del self.forgotten[tag]
-        self.lost_forgets |= bool(self.at_risk)
         self.record.note("restored", "", at_risk=frozenset(self.at_risk))
 
     def arrive_again(self, member: FaultyMember, message: Any) -> None:

@@ -40,7 +40,7 @@ _MEASURED = {
 
 
 class LearningEngine(MemoryEngine):
-    """Engine whose rounds set every weight of B to one number, and measure what a judge accepts.
+    """Engine whose rounds set all codes of rows to one number, and measure what a judge accepts.
 
     Parameters
     ----------
@@ -61,8 +61,7 @@ class LearningEngine(MemoryEngine):
         results = super().run_rounds(requests)
         for result in results:
             state = result.state
-            codes = len(state.subject_tags) * (state.neurons + state.rank)
-            state.rows = np.full(codes, 2**SCALE_BITS // 4, "<i2").tobytes()
+            state.rows = np.full(len(state.subject_tags) * state.rank, 2 ** (SCALE_BITS - 2), "<i2").tobytes()
         return [RoundResult(each.state, max(1, each.num_examples), _MEASURED) for each in results]
 
 

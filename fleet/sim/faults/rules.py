@@ -252,6 +252,7 @@ def _signed_once(record: Record) -> Found:
 def _alone(record: Record) -> Found:
     liars: set[str] = set()
     held: set[str] = set()
+    wronged: list[tuple[Event, str]] = []
     lost = False
     poison: set[tuple[str, str, int]] = set()
     for event in record.events:
@@ -268,13 +269,15 @@ def _alone(record: Record) -> Found:
             case "went-back":
                 # Of what it held nothing is left that a receipt could say: operators decide.
                 held.add(event.node)
-            case "restored":
-                lost |= bool(event.data["at_risk"])
+            case "asked-again":
+                # The coordinator knew of somebody to be forgotten whom no log named: operators decide.
+                lost = True
             case "store":
-                for node in sorted(() if lost else event.data["held"] - liars - held):
+                for node in sorted(event.data["held"] - liars - held):
                     held.add(node)
-                    yield event, f"{node} is held, which has done nothing wrong"
+                    wronged.append((event, f"{node} is held, which has done nothing wrong"))
             case "end":
+                yield from () if lost else wronged
                 for node, what in event.data["misnamed"]:
                     yield event, f"{node} {what}"
 

@@ -116,6 +116,8 @@ def _operate(fleet: FaultyFleet) -> None:
                 del fleet.at_risk[tag]
                 fleet.forgotten[tag] = fleet.scheduler.now_s
             else:
+                fleet.lost_forgets = True
+                fleet.record.note("asked-again", "", tag=tag)
                 fleet.forget(person, f"again-{person}")
 
 

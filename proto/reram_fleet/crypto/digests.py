@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from reram_fleet.v1.types_pb2 import (
     AdapterDigest,
     ClosedFormHead,
+    Eraser,
     NodeIdentity,
     RevisionContent,
     SharedLora,
@@ -29,6 +30,8 @@ STATEMENT = "no other copy of the erased adapters exists on this node"
 NO_LORA = b""
 #: Digest of an absent head.
 NO_HEAD = b""
+#: Digest of no erasers.
+NO_ERASERS = b""
 
 
 def _hash(domain: str, *parts: bytes) -> bytes:
@@ -76,7 +79,17 @@ def head_digest(head: ClosedFormHead) -> bytes:
     return _hash("head", numbers, *(tag.encode() for tag in head.subject_tags), head.codes)
 
 
-def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes, head: bytes = NO_HEAD) -> bytes:
+def erasers_digest(erasers: Iterable[Eraser]) -> bytes:
+    """Return the digest of erasers, whatever order they come in; `NO_ERASERS` if there are none."""
+    parts = []
+    for eraser in sorted(erasers, key=lambda eraser: eraser.concept):
+        parts += [eraser.concept.encode(), _int64(eraser.codes)]
+    return _hash("erasers", *parts) if parts else NO_ERASERS
+
+
+def adapters_digest(
+    subjects: Iterable[AdapterDigest], lora: bytes, head: bytes = NO_HEAD, erasers: bytes = NO_ERASERS
+) -> bytes:
     """Return the digest of a set of adapters, whatever order they come in."""
     parts = [lora]
     for entry in sorted(subjects, key=lambda entry: entry.subject_tag):
@@ -84,6 +97,8 @@ def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes, head: bytes 
     if head:
         # Not a tag, so no set of subject adapters has these parts.
         parts += [b"closed-form-head", head]
+    if erasers:
+        parts += [b"erasers", erasers]
     return _hash("adapters", *parts)
 
 
@@ -100,7 +115,10 @@ def subject_digests(
 def revision_digest(content: RevisionContent, digest_of: Callable[[SubjectAdapter], bytes] = subject_digest) -> bytes:
     """Return the digest of a revision: the address of its content; `digest_of` may know some adapters' already."""
     return adapters_digest(
-        subject_digests(content.subjects, digest_of), lora_digest(content.shared_lora), head_digest(content.head)
+        subject_digests(content.subjects, digest_of),
+        lora_digest(content.shared_lora),
+        head_digest(content.head),
+        erasers_digest(content.erasers),
     )
 
 

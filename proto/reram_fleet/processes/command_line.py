@@ -17,7 +17,7 @@ DISTRIBUTION = "reram-fleet"
 #: Packages that only an extra of the project installs.
 EXTRA_MODULES = frozenset(
     [
-        *("alembic", "cloudpickle", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "pyarrow"),
+        *("PIL", "alembic", "cloudpickle", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "pyarrow"),
         *("safetensors", "scipy", "sklearn", "sktime", "sqlalchemy", "starlette", "tomli_w", "torch", "uvicorn"),
     ]
 )

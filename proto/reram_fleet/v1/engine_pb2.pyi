@@ -14,10 +14,12 @@ class TagRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TAG_REFUSAL_QUARANTINED: _ClassVar[TagRefusal]
     TAG_REFUSAL_UNKNOWN_TAG: _ClassVar[TagRefusal]
     TAG_REFUSAL_FORGOTTEN_TAG: _ClassVar[TagRefusal]
+    TAG_REFUSAL_FORGOTTEN_CONCEPT: _ClassVar[TagRefusal]
 TAG_REFUSAL_UNSPECIFIED: TagRefusal
 TAG_REFUSAL_QUARANTINED: TagRefusal
 TAG_REFUSAL_UNKNOWN_TAG: TagRefusal
 TAG_REFUSAL_FORGOTTEN_TAG: TagRefusal
+TAG_REFUSAL_FORGOTTEN_CONCEPT: TagRefusal
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

@@ -14,10 +14,12 @@ class VerdictClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_CLASS_EXACT: _ClassVar[VerdictClass]
     VERDICT_CLASS_APPROXIMATE: _ClassVar[VerdictClass]
     VERDICT_CLASS_NOTHING_HELD: _ClassVar[VerdictClass]
+    VERDICT_CLASS_MASKED: _ClassVar[VerdictClass]
 VERDICT_CLASS_UNSPECIFIED: VerdictClass
 VERDICT_CLASS_EXACT: VerdictClass
 VERDICT_CLASS_APPROXIMATE: VerdictClass
 VERDICT_CLASS_NOTHING_HELD: VerdictClass
+VERDICT_CLASS_MASKED: VerdictClass
 
 class GetFleetRequest(_message.Message):
     __slots__ = ()
@@ -248,14 +250,16 @@ class AcceptRestoreResponse(_message.Message):
     def __init__(self, node_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateForgetRequest(_message.Message):
-    __slots__ = ("request_id", "subject_tags", "allow_unknown")
+    __slots__ = ("request_id", "subject_tags", "allow_unknown", "concepts")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    CONCEPTS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     allow_unknown: bool
-    def __init__(self, request_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., allow_unknown: _Optional[bool] = ...) -> None: ...
+    concepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., allow_unknown: _Optional[bool] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateForgetResponse(_message.Message):
     __slots__ = ("forget", "created")
@@ -266,7 +270,7 @@ class CreateForgetResponse(_message.Message):
     def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
 
 class Forget(_message.Message):
-    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model", "excepted_node_ids", "may_serve", "counts", "examples")
+    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model", "excepted_node_ids", "may_serve", "counts", "examples", "concepts")
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -283,6 +287,7 @@ class Forget(_message.Message):
     MAY_SERVE_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CONCEPTS_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     request_id: str
     generation: int
@@ -299,7 +304,8 @@ class Forget(_message.Message):
     may_serve: _containers.RepeatedCompositeFieldContainer[MayServe]
     counts: _containers.RepeatedCompositeFieldContainer[StateCount]
     examples: _containers.RepeatedCompositeFieldContainer[Execution]
-    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., examples: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ...) -> None: ...
+    concepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., examples: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StateCount(_message.Message):
     __slots__ = ("state", "nodes")

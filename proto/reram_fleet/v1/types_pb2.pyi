@@ -141,7 +141,7 @@ class Sealed(_message.Message):
     def __init__(self, purpose: _Optional[str] = ..., ciphertext: _Optional[bytes] = ...) -> None: ...
 
 class ForgetCommand(_message.Message):
-    __slots__ = ("fleet_id", "generation", "previous_hash", "campaign_id", "subject_tags", "issued_at_unix_ms", "nodes_root", "nodes")
+    __slots__ = ("fleet_id", "generation", "previous_hash", "campaign_id", "subject_tags", "issued_at_unix_ms", "nodes_root", "nodes", "concepts")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class ForgetCommand(_message.Message):
     ISSUED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     NODES_ROOT_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    CONCEPTS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     generation: int
     previous_hash: bytes
@@ -158,7 +159,8 @@ class ForgetCommand(_message.Message):
     issued_at_unix_ms: int
     nodes_root: bytes
     nodes: int
-    def __init__(self, fleet_id: _Optional[str] = ..., generation: _Optional[int] = ..., previous_hash: _Optional[bytes] = ..., campaign_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., issued_at_unix_ms: _Optional[int] = ..., nodes_root: _Optional[bytes] = ..., nodes: _Optional[int] = ...) -> None: ...
+    concepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, fleet_id: _Optional[str] = ..., generation: _Optional[int] = ..., previous_hash: _Optional[bytes] = ..., campaign_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., issued_at_unix_ms: _Optional[int] = ..., nodes_root: _Optional[bytes] = ..., nodes: _Optional[int] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EnrolmentTicket(_message.Message):
     __slots__ = ("fleet_id", "subject_tag", "node_ids", "expires_at_unix_ms")
@@ -209,7 +211,7 @@ class Lease(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., sequence: _Optional[int] = ..., request_nonce: _Optional[bytes] = ..., max_age_ms: _Optional[int] = ..., heartbeat_interval_ms: _Optional[int] = ...) -> None: ...
 
 class JobTicket(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "job_id", "attempt", "round", "kind", "generation", "expires_at_unix_ms", "job_key", "subject_tags", "forget_tags", "lora")
+    __slots__ = ("fleet_id", "node_id", "job_id", "attempt", "round", "kind", "generation", "expires_at_unix_ms", "job_key", "subject_tags", "forget_tags", "lora", "concept")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +224,7 @@ class JobTicket(_message.Message):
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     FORGET_TAGS_FIELD_NUMBER: _ClassVar[int]
     LORA_FIELD_NUMBER: _ClassVar[int]
+    CONCEPT_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     job_id: str
@@ -234,7 +237,8 @@ class JobTicket(_message.Message):
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     forget_tags: _containers.RepeatedScalarFieldContainer[str]
     lora: LoraShape
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[LearningKind, str]] = ..., generation: _Optional[int] = ..., expires_at_unix_ms: _Optional[int] = ..., job_key: _Optional[_Union[Sealed, _Mapping]] = ..., subject_tags: _Optional[_Iterable[str]] = ..., forget_tags: _Optional[_Iterable[str]] = ..., lora: _Optional[_Union[LoraShape, _Mapping]] = ...) -> None: ...
+    concept: str
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[LearningKind, str]] = ..., generation: _Optional[int] = ..., expires_at_unix_ms: _Optional[int] = ..., job_key: _Optional[_Union[Sealed, _Mapping]] = ..., subject_tags: _Optional[_Iterable[str]] = ..., forget_tags: _Optional[_Iterable[str]] = ..., lora: _Optional[_Union[LoraShape, _Mapping]] = ..., concept: _Optional[str] = ...) -> None: ...
 
 class LoraShape(_message.Message):
     __slots__ = ("features", "rank", "alpha", "a_seed", "scale_bits", "neurons", "segments", "law")
@@ -328,20 +332,30 @@ class ClosedFormHead(_message.Message):
     threshold: int
     def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., features: _Optional[int] = ..., codes: _Optional[bytes] = ..., scale_bits: _Optional[int] = ..., threshold: _Optional[int] = ...) -> None: ...
 
+class Eraser(_message.Message):
+    __slots__ = ("concept", "codes")
+    CONCEPT_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    concept: str
+    codes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, concept: _Optional[str] = ..., codes: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class RevisionContent(_message.Message):
-    __slots__ = ("subjects", "shared_lora", "head", "cohort_shards")
+    __slots__ = ("subjects", "shared_lora", "head", "cohort_shards", "erasers")
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
     COHORT_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    ERASERS_FIELD_NUMBER: _ClassVar[int]
     subjects: _containers.RepeatedCompositeFieldContainer[SubjectAdapter]
     shared_lora: SharedLora
     head: ClosedFormHead
     cohort_shards: int
-    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ..., head: _Optional[_Union[ClosedFormHead, _Mapping]] = ..., cohort_shards: _Optional[int] = ...) -> None: ...
+    erasers: _containers.RepeatedCompositeFieldContainer[Eraser]
+    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ..., head: _Optional[_Union[ClosedFormHead, _Mapping]] = ..., cohort_shards: _Optional[int] = ..., erasers: _Optional[_Iterable[_Union[Eraser, _Mapping]]] = ...) -> None: ...
 
 class RevisionManifest(_message.Message):
-    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora", "has_head", "cohort_shards")
+    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora", "has_head", "cohort_shards", "concepts")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -351,6 +365,7 @@ class RevisionManifest(_message.Message):
     HAS_SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
     HAS_HEAD_FIELD_NUMBER: _ClassVar[int]
     COHORT_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    CONCEPTS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     revision: int
     digest: bytes
@@ -360,7 +375,8 @@ class RevisionManifest(_message.Message):
     has_shared_lora: bool
     has_head: bool
     cohort_shards: int
-    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ..., has_head: _Optional[bool] = ..., cohort_shards: _Optional[int] = ...) -> None: ...
+    concepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ..., has_head: _Optional[bool] = ..., cohort_shards: _Optional[int] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PhaseCost(_message.Message):
     __slots__ = ("phase", "energy_j", "seconds", "bytes", "cell_writes")
@@ -443,7 +459,7 @@ class ProbeResult(_message.Message):
     def __init__(self, subject_tag: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "campaign_id", "generation", "command_hash", "outcome", "counter", "previous_receipt_hash", "adapters_digest_before", "adapters_digest_after", "active_adapters", "lora_digest", "revision_digest", "subject_adapters_erased", "lora_rows_erased", "code_samples_erased", "keys_destroyed", "costs", "energy_model", "reram_writes", "challenge_nonce", "probe_results", "suppress_seconds", "erase_seconds", "finished_at_unix_ms", "software_version", "statement", "head_digest")
+    __slots__ = ("fleet_id", "node_id", "campaign_id", "generation", "command_hash", "outcome", "counter", "previous_receipt_hash", "adapters_digest_before", "adapters_digest_after", "active_adapters", "lora_digest", "revision_digest", "subject_adapters_erased", "lora_rows_erased", "code_samples_erased", "keys_destroyed", "costs", "energy_model", "reram_writes", "challenge_nonce", "probe_results", "suppress_seconds", "erase_seconds", "finished_at_unix_ms", "software_version", "statement", "head_digest", "erasers_digest")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -472,6 +488,7 @@ class Receipt(_message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_FIELD_NUMBER: _ClassVar[int]
     HEAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ERASERS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     campaign_id: str
@@ -500,7 +517,8 @@ class Receipt(_message.Message):
     software_version: str
     statement: str
     head_digest: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ..., head_digest: _Optional[bytes] = ...) -> None: ...
+    erasers_digest: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ..., head_digest: _Optional[bytes] = ..., erasers_digest: _Optional[bytes] = ...) -> None: ...
 
 class NodeIdentity(_message.Message):
     __slots__ = ("node_id", "receipt_public_key", "sealing_public_key", "flower_public_key", "possession")

@@ -21,7 +21,7 @@ from tests.bench.workloads.continual_lora import LoraLife
 from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.faces import install
 from tests.bench.workloads.federated_faces import WIDE
-from tests.bench.workloads.resurfacing import Resurfacing, refused_returns, shared_lora
+from tests.bench.workloads.resurfacing import Resurfacing, refused_returns
 
 #: Not used for any choice: the workload was written on seeds 290 and 291.
 SEEDS = (300, 301, 302, 303, 304)
@@ -70,7 +70,7 @@ def live(fleet: CapturedFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden
     closed, lora = HeadLife(fleet, plan), LoraLife(fleet, plan, seed, more_rounds, hidden)
     return Life(
         trajectories=(*closed.trajectories(), lora.trajectory(), lora.trajectory_without_codes()),
-        resurfacing=(*closed.resurfacing(), lora.resurfacing(), shared_lora(fleet, seed, plan.leaving, more_rounds)),
+        resurfacing=(*closed.resurfacing(), lora.resurfacing()),
         returns_refused=refused_returns(len(plan.leaving)),
     )
 

@@ -1,6 +1,6 @@
 """The fleet's own LoRA on faces, in one shard and in four: its price, and one shard trained without a person.
 
-These are the rounds that `fleet learn start --kind train.cohort` runs: `Engine.run_rounds` with tickets that name one
+These are the rounds that `fleet learn start --lora cohort` runs: `Engine.run_rounds` with tickets that name one
 shard, Flower's average, integers between rounds. Transport is left out; this file averages and rounds. The closed
 form alone, which every row starts from, stands beside: on healthy chips the LoRA adds nothing.
 """

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -22,11 +21,7 @@ from edge_node.agent.revisions import Standpoint, check_manifest
 from edge_node.agent.rounds import check_ticket
 from edge_node.errors import RevisionRefusedError, TicketRefusedError
 from fleet.errors import SubjectForgottenError
-from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
-from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, REPAIR_ROUNDS, SharedLoraFleet
-from fleet.lab.paper.methods import METHODS, Adapter, method_named
 from fleet.store import Store
-from hwmodel import load_preset
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,7 @@ class Resurfacing:
     never_enrolled: float
     #: Samples of never-enrolled people that are accepted.
     strangers: float
-    #: Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
-    #: repaired approximately.
+    #: Whether the integers are those of that fleet, also if nodes had the people's codes again.
     as_if_never_enrolled: bool
     #: `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
     named_if_let_back: float
@@ -60,42 +54,6 @@ class Seen:
         """Count answers of N nodes to B samples: best match [N][B], bool [N, B], whose they are [B]."""
         right = torch.from_numpy(np.array(best_tag) == np.array(truth))
         return cls(float((right & accepted).double().mean()), float(accepted.double().mean()))
-
-
-def shared_lora(fleet: CapturedFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
-    """Repair the shared LoRA for each of these people, train on without them, and show it their samples.
-
-    The seed is that of the second layer; `rounds` are the federated ones after the repair.
-    """
-    shared, method = SharedLoraFleet(fleet, load_preset(PRESET), seed), method_named(METHODS[0])
-    strangers = shared.network.views(fleet.strangers)
-    now, never, back, strange = [], [], [], []
-    for name in leaving:
-        repaired = shared.repaired(name, method, REPAIR_ROUNDS, shared.cleared(name))
-        later = shared.after_more_rounds(name, repaired, rounds)
-        reference = shared.after_more_rounds(name, shared.retrained(name), rounds)
-        label = shared.names.index(name)
-        rows = later[1].clone()
-        rows[:, label] = shared.original[1][:, label]
-
-        def seen(adapter: Adapter, name: str = name) -> Seen:
-            best = shared.outputs(name, adapter).forget_test.max(dim=2)
-            tags = [[shared.names[k] for k in row] for row in best.indices.tolist()]
-            return Seen.of(tags, best.values >= ACCEPT_LOGIT, (name,) * best.indices.shape[1])
-
-        now.append(seen(later))
-        never.append(seen(reference))
-        back.append(seen((later[0], rows)))
-        strange.append((shared.network.logits(later, strangers).amax(dim=2) >= ACCEPT_LOGIT).double().mean())
-    return Resurfacing(
-        kind="shared LoRA",
-        named=fmean(one.named for one in now),
-        accepted=fmean(one.accepted for one in now),
-        never_enrolled=fmean(one.accepted for one in never),
-        strangers=fmean(float(share) for share in strange),
-        as_if_never_enrolled=False,
-        named_if_let_back=fmean(one.named for one in back),
-    )
 
 
 def refused_returns(people: int) -> float:

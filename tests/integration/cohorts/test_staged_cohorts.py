@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 from reram_fleet.code_ranges import CodeRange, LoraStage
+from reram_fleet.v1.types_pb2 import NEURON_LAW_TANH
 
 from fleet.coordinator.testing import FEATURES
 from fleet.domain.learning import JobKind, JobState
 from tests.integration.cohorts.cohort_fleet import CohortFleet
 from tests.integration.cohorts.story import ANN, BOB, CEM, CLOCK, EVE, FAY, NODES, audited, basis, build
 
-CODES = CodeRange(FEATURES, 2**16 - 1, stage=LoraStage(rank=8, neurons=FEATURES - 8))
+LAYER = LoraStage(rank=8, neurons=FEATURES - 8)
+IN_SEGMENTS = LoraStage(rank=FEATURES // 4 - 3, neurons=3, segments=4, law=NEURON_LAW_TANH)
+CODES, SEGMENT_CODES = (CodeRange(FEATURES, 2**16 - 1, stage=stage) for stage in (LAYER, IN_SEGMENTS))
 
 
-def test_forgotten_person_has_left_no_trace_in_rows_or_branch(tmp_path):
-    fleet = build(tmp_path / "fleet", codes=CODES)
-    never = build(tmp_path / "never", ANN, codes=CODES)
+@pytest.mark.parametrize("codes", [CODES, SEGMENT_CODES], ids=["layer", "segments"])
+def test_forgotten_person_has_left_no_trace_in_rows_or_branch(tmp_path, codes):
+    fleet = build(tmp_path / "fleet", codes=codes)
+    never = build(tmp_path / "never", ANN, codes=codes)
     with_them = fleet.lora()
     assert len(with_them.branches) == 2
     assert all(any(branch.codes) for branch in with_them.branches), "B is trained"

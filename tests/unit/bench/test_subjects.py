@@ -37,7 +37,7 @@ def test_experiments_are_named_by_sections_and_rows_that_there_are():
     ("section", "name", "whose"),
     [
         ("faces", "faces, head: accuracy", "product"),
-        ("approximate repair", "repair of the shared LoRA by original: gap to retrain", "experiment"),
+        ("judged metrics", "loss attack, AUC: balanced accuracy on models of known truth", "experiment"),
         ("continual learning", "continual, faces, closed-form head: forgetting", "product"),
         ("continual learning", "continual, faces, federated LoRA: forgetting", "experiment"),
         ("cohort LoRA in the fleet", "fleet's LoRA, four shards: accuracy lost to one", "experiment"),

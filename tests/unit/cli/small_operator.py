@@ -187,6 +187,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 generation=generation,
                 state="suppressing",
                 created_at_unix_ms=1_700_000_000_000,
+                concepts=request.concepts,
                 verdicts=[
                     operator.Verdict(
                         adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT, basis="integer sums"

@@ -136,7 +136,7 @@ def test_adapter_of_another_network_is_refused(peft):
     ("arguments", "says"),
     [
         (["check", "nowhere", *NETWORK], "does not exist"),
-        (["check", ".", "--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, images"),
+        (["check", ".", "--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images"),
         (["check", ".", "--task", "speakers", "--hidden", "0"], "at least one unit"),
         (["train", "--output", "x", "--task", "images-brief", CLEAR], "generates: it has no people"),
     ],

@@ -55,6 +55,19 @@ def test_forget_of_nothing_or_of_a_malformed_tag_is_exit_2(cli, arguments):
     assert not cli.operator.forgets
 
 
+def test_forget_of_a_concept_names_no_tag_and_is_shown_as_one(cli):
+    forget = cli.json("forget", "create", "--concept", "style:night", "--yes")
+    assert (forget["concepts"], cli.operator.tags[forget["campaign_id"]]) == (["style:night"], set())
+    shown = cli.run("forget", "show", forget["campaign_id"]).stdout
+    assert "style:night" in shown
+
+
+@pytest.mark.parametrize("arguments", [["--concept", "night"], ["--concept", "style:night", "--tag", "ab" * 16]])
+def test_forget_of_what_is_no_concept_or_of_a_concept_and_a_person_is_exit_2(cli, arguments):
+    assert cli.run("forget", "create", "--yes", *arguments).exit_code == 2
+    assert not cli.operator.forgets
+
+
 def test_same_request_id_again_forgets_nothing_twice(cli):
     cli.enrol("s07")
     arguments = ["forget", "create", "--subject", "s07", "--yes", "--request-id", "r-1"]

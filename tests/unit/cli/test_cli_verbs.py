@@ -83,7 +83,7 @@ def test_coordinator_that_is_down_is_exit_6_without_a_traceback(cli):
 def test_unknown_verb_and_bad_option_are_exit_2(cli):
     assert cli.run("forget", "everything").exit_code == 2
     assert cli.run("learn", "start", "--rounds", "0").exit_code == 2
-    assert cli.run("learn", "start", "--kind", "train.unlearn").exit_code == 2
+    assert cli.run("learn", "start", "--lora", "unlearn").exit_code == 2
 
 
 def test_context_that_does_not_exist_is_exit_2(cli):
@@ -108,26 +108,26 @@ def test_node_enroll_of_something_else_is_exit_2(cli):
 
 
 def test_learn_start_waits_until_the_job_has_succeeded(cli):
-    job = cli.json("learn", "start", "--kind", "train.lora", "--rounds", "2", "--wait")
+    job = cli.json("learn", "start", "--lora", "shared", "--rounds", "2", "--wait")
     assert (job["state"], job["type"], job["rounds"]) == ("succeeded", "train.lora", 2)
 
 
 def test_learn_start_with_the_same_request_id_starts_nothing_twice(cli):
-    first = cli.json("learn", "start", "--request-id", "r-1")
-    second = cli.json("learn", "start", "--request-id", "r-1")
+    first = cli.json("learn", "start", "--lora", "shared", "--request-id", "r-1")
+    second = cli.json("learn", "start", "--lora", "shared", "--request-id", "r-1")
     assert (first["job_id"], first["created"], second["created"]) == (second["job_id"], True, False)
 
 
 def test_failed_job_is_exit_1_with_its_reason(cli):
     cli.operator.next_job_states = ["queued", "failed"]
-    result = cli.run("learn", "start", "--wait")
+    result = cli.run("learn", "start", "--lora", "shared", "--wait")
     assert result.exit_code == 1
     assert "quorum not reached" in result.stderr
 
 
 def test_job_that_takes_too_long_is_exit_7(cli):
     cli.operator.next_job_states = ["running"]
-    assert cli.run("learn", "start", "--wait", "--timeout", "0.2").exit_code == 7
+    assert cli.run("learn", "start", "--lora", "shared", "--wait", "--timeout", "0.2").exit_code == 7
 
 
 def opened_ticket(cli, text):

@@ -3,14 +3,14 @@ from reram_fleet.v1 import operator_pb2 as operator
 
 
 def test_learn_start_of_cohorts_makes_a_job_per_shard_and_says_which_it_left_out(cli):
-    result = cli.run("learn", "start", "--kind", "train.cohort", "--shards", "3", "--rounds", "2")
+    result = cli.run("learn", "start", "--lora", "cohort", "--shards", "3", "--rounds", "2")
     assert result.exit_code == 0
     assert "2 jobs queued, one per shard" in result.stderr
     assert "Shard 1 is being replayed" in result.stderr
 
 
 def test_learn_start_of_cohorts_waits_for_every_shard(cli):
-    found = cli.json("learn", "start", "--kind", "train.cohort", "--wait")
+    found = cli.json("learn", "start", "--lora", "cohort", "--wait")
     assert [(job["shard"], job["type"], job["state"]) for job in found["items"]] == [
         (0, "train.cohort", "succeeded"),
         (2, "train.cohort", "succeeded"),
@@ -18,9 +18,9 @@ def test_learn_start_of_cohorts_waits_for_every_shard(cli):
 
 
 def test_number_of_shards_is_refused_for_a_shared_lora(cli):
-    result = cli.run("learn", "start", "--kind", "train.lora", "--shards", "4")
+    result = cli.run("learn", "start", "--lora", "shared", "--shards", "4")
     assert result.exit_code == 2
-    assert "--shards goes with --kind train.cohort" in result.stderr
+    assert "--shards goes with --lora cohort" in result.stderr
 
 
 def test_cohorts_are_shown_with_all_that_decides_their_rows(cli):

@@ -14,9 +14,10 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from rich.console import Console
 
+from fleet.domain.learning import LoraKind
 from fleet.lab.demo import claims
 from fleet.lab.demo.claims import Claim
-from fleet.lab.demo.evidence import Evidence, Outage, ProbeAnswer
+from fleet.lab.demo.evidence import ChipRates, Evidence, Learnt, Outage, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople, DemoPerson
 from fleet.lab.demo.recognition import Quality, Recognition
 from fleet.lab.demo.report import closing_tables, report
@@ -58,7 +59,7 @@ def forget() -> operator.Forget:
         verdicts=[
             operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT),
             operator.Verdict(adapter_kind="closed-form-head", verdict=operator.VERDICT_CLASS_EXACT),
-            operator.Verdict(adapter_kind="shared-lora", verdict=operator.VERDICT_CLASS_APPROXIMATE),
+            operator.Verdict(adapter_kind="cohort-lora", verdict=operator.VERDICT_CLASS_EXACT),
         ],
     )
 
@@ -100,6 +101,7 @@ GOOD = Quality(
     genuine_accept_rate=0.98,
     forget_accept_rate=1.0,
     stranger_accept_rate=0.03,
+    newcomer_accuracy=0.0,
     forget_samples=200,
     stranger_samples=400,
     backbone_only=False,
@@ -121,8 +123,8 @@ OUTAGE = Outage(
     seconds_observed=0.3,
     probe_answers=(BLIND, BLIND, BACK),
 )
-TRAIN = job(1, types.LEARNING_KIND_TRAIN_LORA)
-REPAIR = job(2, types.LEARNING_KIND_UNLEARN_LORA)
+TRAIN = job(1, types.LEARNING_KIND_TRAIN_COHORT)
+REPLAY = job(2, types.LEARNING_KIND_REPLAY_COHORT)
 EVIDENCE = Evidence(
     fleet_id="fleet-test",
     forgotten_person="s05",
@@ -138,9 +140,9 @@ EVIDENCE = Evidence(
     status_before={node: status(generation=0) for node in NODES},
     after=dict.fromkeys(NODES, GONE),
     status_after={node: status() for node in NODES},
-    train_job=TRAIN,
-    job_refusal="",
-    jobs=(TRAIN, REPAIR),
+    welcomed=dict.fromkeys(NODES, replace(GONE, newcomer_accuracy=1.0)),
+    learnt=Learnt((TRAIN,)),
+    jobs=(TRAIN, REPLAY),
     flower_runs=tuple(RunInfo(run, "finished:completed", "") for run in (101, 102)),
     outage=OUTAGE,
     forget=forget(),
@@ -148,11 +150,20 @@ EVIDENCE = Evidence(
     certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),
     metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
     step_seconds={"start": 10.0},
+    chips=(
+        ChipRates("speakers", "worn", None, 0.995, 0.99, 9.4),
+        ChipRates("speakers-4", "as new", 0.92, 0.98, 0.99, 8.5),
+    ),
 )
 
 
 def after(**fields: float) -> Evidence[Quality]:
     return replace(EVIDENCE, after={**EVIDENCE.after, "node-2": replace(GONE, **fields)})
+
+
+def welcomed(**fields: float) -> Evidence[Quality]:
+    last = EVIDENCE.welcomed["node-2"]
+    return replace(EVIDENCE, welcomed={**EVIDENCE.welcomed, "node-2": replace(last, **fields)})
 
 
 def one_status(**fields: object) -> Evidence[Quality]:
@@ -183,9 +194,10 @@ WRONG = {
         "programmed its own backbone",
     ),
     "training stopped early": (
-        replace(EVIDENCE, train_job=job(1, types.LEARNING_KIND_TRAIN_LORA, rounds_done=2)),
-        "trained by a Flower run",
+        replace(EVIDENCE, learnt=Learnt((job(1, types.LEARNING_KIND_TRAIN_COHORT, rounds_done=2),))),
+        "trained by Flower",
     ),
+    "training refused": (replace(EVIDENCE, learnt=Learnt(refusal="nobody is there")), "trained by Flower"),
     "a connected node did not suppress": (outage(suppressed_by=frozenset()), "every connected node suppressed"),
     "the dead node is said to have suppressed": (
         outage(suppressed_by=frozenset(NODES)),
@@ -199,11 +211,18 @@ WRONG = {
         outage(probe_answers=(BLIND, replace(BACK, named_forgotten=1))),
         "backbone alone",
     ),
-    "no repair": (changed_forget(lambda found: setattr(found, "repair_job_id", "")), "repaired by a Flower run"),
-    "repair failed": (
-        replace(EVIDENCE, jobs=(TRAIN, job(2, types.LEARNING_KIND_UNLEARN_LORA, state="failed"))),
-        "repaired by a Flower run",
+    "no replay": (replace(EVIDENCE, jobs=(TRAIN,)), "trained again without"),
+    "replay failed": (
+        replace(EVIDENCE, jobs=(TRAIN, job(2, types.LEARNING_KIND_REPLAY_COHORT, state="failed"))),
+        "trained again without",
     ),
+    "replay of fewer rounds": (
+        replace(EVIDENCE, jobs=(TRAIN, job(2, types.LEARNING_KIND_REPLAY_COHORT, rounds_done=2))),
+        "trained again without",
+    ),
+    "newcomer not learnt": (welcomed(newcomer_accuracy=0.9), "a newcomer is learnt"),
+    "somebody lost for the newcomer": (welcomed(retain_accuracy=0.9), "a newcomer is learnt"),
+    "the forgotten comes back": (welcomed(forget_accuracy=0.5), "a newcomer is learnt"),
     "run not listed": (replace(EVIDENCE, flower_runs=EVIDENCE.flower_runs[:1]), "`flwr ls`"),
     "node not verified": (
         changed_executions(lambda found: setattr(found[0], "state", "applied")),
@@ -225,7 +244,7 @@ WRONG = {
     "still recognised": (after(forget_accuracy=0.01), "recognises the forgotten person"),
     "still recognised without the LoRA": (after(forget_accuracy_subject_only=0.01), "recognises the forgotten"),
     "still recognised without the head": (after(forget_accuracy_without_head=0.01), "recognises the forgotten"),
-    "head not forgotten": (changed_forget(lambda found: found.verdicts.pop(1)), "told apart"),
+    "head not forgotten": (changed_forget(lambda found: found.verdicts.pop(1)), "are forgotten exactly"),
     "never was recognised": (
         replace(EVIDENCE, before=dict.fromkeys(NODES, replace(GOOD, forget_accuracy=0.0))),
         "recognises the forgotten person",
@@ -249,15 +268,24 @@ WRONG = {
         ),
         "deploying the repaired revision",
     ),
-    "everything called exact": (
-        changed_forget(lambda found: setattr(found.verdicts[2], "verdict", operator.VERDICT_CLASS_EXACT)),
-        "told apart",
+    "a cohort called approximate": (
+        changed_forget(lambda found: setattr(found.verdicts[2], "verdict", operator.VERDICT_CLASS_APPROXIMATE)),
+        "are forgotten exactly",
     ),
     "certificate does not hold": (
         replace(EVIDENCE, certificate=(CheckLine("certificate", False, "signed by abc", "signed by def"),)),
         "check the certificate offline",
     ),
     "empty certificate": (replace(EVIDENCE, certificate=()), "check the certificate offline"),
+    "other chips not simulated": (replace(EVIDENCE, chips=()), "on small chips a LoRA"),
+    "a LoRA that adds nothing to a small chip": (
+        replace(EVIDENCE, chips=(ChipRates("speakers-4", "worn", 0.9, 0.98, 0.9, 9.4),)),
+        "on small chips a LoRA",
+    ),
+    "a LoRA that costs a large chip": (
+        replace(EVIDENCE, chips=(ChipRates("speakers", "worn", None, 0.99, 0.97, 9.4),)),
+        "on small chips a LoRA",
+    ),
     "metrics stood still": (replace(EVIDENCE, metrics_moved={"node-1": (0.0, 0.0)}), "shows in the metrics"),
     "metrics missing": (
         replace(EVIDENCE, metrics_moved={"node-1": (float("nan"), float("nan"))}),
@@ -296,7 +324,27 @@ def test_person_who_resembles_somebody_may_be_accepted_as_often_as_before_they_w
 
 def test_all_claims_hold_on_good_evidence():
     assert failed(EVIDENCE) == []
-    assert len(check(EVIDENCE)) == 19
+    assert len(check(EVIDENCE)) == 21
+
+
+SHARED = Recognition(DemoPeople((SOMEBODY,), (SOMEBODY,)), LoraKind.SHARED)
+REPAIR = job(2, types.LEARNING_KIND_UNLEARN_LORA)
+FAILED_REPAIR = job(2, types.LEARNING_KIND_UNLEARN_LORA, state="failed")
+
+
+def shared(
+    verdict: operator.VerdictClass = operator.VERDICT_CLASS_APPROXIMATE, repair: operator.LearningJob = REPAIR
+) -> list[str]:
+    found = forget()
+    found.verdicts[2].MergeFrom(operator.Verdict(adapter_kind="shared-lora", verdict=verdict))
+    seen = replace(EVIDENCE, forget=found, jobs=(TRAIN, repair))
+    return [claim.name for claim in claims.check(seen, SHARED.claims) if not claim.holds]
+
+
+def test_a_shared_lora_has_to_be_repaired_and_is_never_called_exact():
+    assert shared() == []
+    assert any("repaired by a Flower run" in name for name in shared(repair=FAILED_REPAIR))
+    assert any("approximately" in name for name in shared(operator.VERDICT_CLASS_EXACT))
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -331,7 +379,7 @@ def test_report_has_the_promised_fields_and_no_tag():
     assert document["verdicts"] == {
         "subject-adapter": "EXACT",
         "closed-form-head": "EXACT",
-        "shared-lora": "APPROXIMATE",
+        "cohort-lora": "EXACT",
     }
     assert document["ok"]
     assert TAG not in json.dumps(document)

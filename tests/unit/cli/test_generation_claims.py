@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fleet.errors import InvalidInputError
 from fleet.lab.demo import claims
-from fleet.lab.demo.evidence import Evidence
+from fleet.lab.demo.evidence import Evidence, Learnt
 from fleet.lab.demo.generation import NO_ALBUM, Album, Generated, Generation, pictures, rate_interval, same_rate_p
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
@@ -75,8 +75,8 @@ GOOD: Evidence[Generated] = replace(
     never=dict.fromkeys(NODES, NEVER),
     before=dict.fromkeys(NODES, BEFORE),
     after=dict.fromkeys(NODES, AFTER),
-    train_job=operator.LearningJob(),
-    job_refusal="no feature codes",
+    welcomed={},
+    learnt=Learnt(refusal="no feature codes"),
     jobs=(),
     flower_runs=(),
     forget=forget(),
@@ -97,7 +97,7 @@ def with_receipts(**fields):
 
 
 WRONG = {
-    "a job was made": (replace(GOOD, job_refusal=""), "refused before there is one"),
+    "a job was made": (replace(GOOD, learnt=Learnt()), "refused before there is one"),
     "a job was refused and made": (replace(GOOD, jobs=(operator.LearningJob(),)), "refused before there is one"),
     "generated after it was suppressed": (
         replace(GOOD, outage=replace(OUTAGE, leaked_meanwhile=1)),
@@ -202,7 +202,7 @@ def test_task_that_is_not_there_or_has_no_strangers_is_refused():
 
 
 def test_judge_sees_what_real_images_show(monkeypatch):
-    monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 400)
+    monkeypatch.setattr("edge_node.generation.judge._JUDGE_STEPS", 400)
     assert (len(IMAGES.public), len(TASK.people)) == (7, 3)
     real = IMAGES.images([IMAGES.private[0]], test=True)
     album = Album(real.levels.numpy(), real.styles.tolist())

@@ -45,8 +45,9 @@ def test_report_has_a_verdict_for_every_kind_of_adapter(folder, stored):
 
 def test_person_was_known_before_and_nobody_names_them_after(stored):
     (pair,) = stored["approximate"][0]["pairs"]
-    assert pair["original"]["recognised_train"]["hits"] == pair["original"]["recognised_train"]["total"] > 0
-    assert pair["repaired"]["recognised_train"]["hits"] == 0
+    assert pair["original"]["recognised_train"]["hits"] > 0.8 * pair["original"]["recognised_train"]["total"]
+    assert pair["repaired"]["recognised_train"]["hits"] == pair["repaired"]["held"]["hits"] == 0
+    assert pair["original"]["held"]["hits"] == pair["original"]["held"]["total"]
     assert pair["repaired"]["resurfaced"]["hits"] == 0
     for evidence in stored["exact"]:
         assert evidence["digest"] == evidence["never_enrolled"]
@@ -59,8 +60,8 @@ def test_cohort_is_held_against_independent_executions_now_and_after_more_rounds
     names = [line["name"] for line in stored["verdicts"][2]["lines"]]
 
     assert cohort["later"]["found"] == cohort["later"]["expected"] != ""
-    assert cohort["later_rounds"] == 20
-    assert "integers after 20 more rounds, as if never enrolled" in names
+    assert cohort["later_rounds"] == 10
+    assert "integers after 10 more rounds, as if never enrolled" in names
 
 
 def test_every_figure_of_forgetting_is_named_in_the_report(folder, stored):
@@ -71,11 +72,9 @@ def test_every_figure_of_forgetting_is_named_in_the_report(folder, stored):
         "(TA)",
         "loss attack",
         "confidence attack",
-        "relearn index",
         "JS divergence",
-        "one-photo probe",
-        "over-forgetting",
-        "stripped",
+        "entropy",
+        "held on nodes",
         "more rounds",
         "average gap as published",
     ):
@@ -88,7 +87,6 @@ def test_every_figure_of_forgetting_is_named_in_the_report(folder, stored):
 def test_forget_costs_joules_and_writes_no_cell(stored):
     assert stored["cell_writes"] == 0
     assert min(stored["energy_j"][phase] for phase in ("train", "erase", "verify", "radio")) > 0
-    assert stored["energy_j"]["program"] == 0
 
 
 def test_no_name_of_a_person_is_in_the_report(folder):
@@ -101,7 +99,7 @@ def test_stored_report_is_judged_anew_as_a_table(folder, stored):
     result = verify(str(folder / "verification.json"))
 
     assert result.exit_code == int((folder / "exit").read_text())
-    for words in ("closed-form head: EXACT", "one-photo probe", "canary named after", "95 % interval"):
+    for words in ("closed-form head: EXACT", "loss attack", "canary named after", "95 % interval"):
         assert words in result.stdout
     assert "\x1b" not in result.stdout
 
@@ -154,8 +152,7 @@ def test_missing_file_is_exit_3(tmp_path):
     [
         ([], "either a report or --task"),
         (["report.json", "--task", "speakers"], "either a report or --task"),
-        (["--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, images"),
-        (["--task", "speakers", "--method", "scrub"], "negative-gradient"),
+        (["--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images"),
         (["--task", "speakers", "--people", "4"], "one must be left"),
     ],
 )

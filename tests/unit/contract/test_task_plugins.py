@@ -9,7 +9,10 @@ from reram_fleet import tasks
 from reram_fleet.code_ranges import SPEAKERS, CodeRange
 from reram_fleet.tasks import CODE_RANGES, TASKS, TaskPluginError, code_range, load_task, task_names
 
-OURS = ("faces", "faces-64", "faces-yale-b", "fsdd", "images", "images-brief", "speakers")
+OURS = (
+    *("faces", "faces-64", "faces-yale-b", "fsdd", "fsdd-8", "images", "images-brief"),
+    *("speakers", "speakers-16", "speakers-4", "speakers-8"),
+)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_a_task_of_another_distribution_is_one_like_ours(install):
     code = "from reram_fleet.code_ranges import CodeRange\nTASK, CODES = object(), CodeRange(3, 5)\n"
     install("gaits", code, tasks="gaits = plugin_gaits:TASK", ranges="gaits = plugin_gaits:CODES")
 
-    assert task_names() == (*OURS[:4], "gaits", *OURS[4:])
+    assert task_names() == (*OURS[:5], "gaits", *OURS[5:])
     assert code_range("gaits") == CodeRange(3, 5)
     assert type(load_task("gaits")) is object
 

@@ -27,6 +27,7 @@ STAGES = {
     "output layer": Stage(16),
     "rectifier": Stage(rank=32, neurons=64),
     "tanh in segments": Stage(rank=8, neurons=12, segments=4, law=NEURON_LAW_TANH),
+    "tanh of a wide A x": Stage(rank=32, neurons=8, segments=4, law=NEURON_LAW_TANH),
 }
 
 

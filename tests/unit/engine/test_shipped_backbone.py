@@ -9,8 +9,8 @@ from edge_node.generation.backbone_cache import SHIPPED, cached_backbone
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import STYLES, prompts_of
 from edge_node.generation.generator import Generator
+from edge_node.generation.judge import Judge
 from edge_node.tasks.images import IMAGES
-from fleet.lab.verification.image_scores import Judge
 from hwmodel import load_preset
 
 PUBLIC = IMAGES.images(IMAGES.public, test=False)

@@ -34,7 +34,7 @@ def test_data_load_without_importing_sktime_pandas_or_torch():
 
 
 def test_unknown_task_and_unknown_speaker_are_refused():
-    with pytest.raises(TaskError, match="known: faces, faces-64, faces-yale-b, fsdd, images"):
+    with pytest.raises(TaskError, match="known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images"):
         load_task("whales")
     with pytest.raises(TaskError, match="s10"):
         load_people(["s01", "s10"])

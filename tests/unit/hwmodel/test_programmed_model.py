@@ -53,6 +53,37 @@ def test_chips_differ_and_each_is_what_it_is_alone(build, preset):
     assert all(torch.equal(together[n], alone[n]) for n in range(3))
 
 
+@MODELS
+@pytest.mark.parametrize("preset", ["180nm-1t1r", "130nm-neurram"])  # without and with read noise
+def test_a_node_that_runs_alone_is_what_it_is_among_others_and_pays_alone(build, preset):
+    model, inputs = build()
+    with torch.no_grad():
+        together = program(model, preset, 1, nodes=FLEET)(inputs)
+        fleet = program(model, preset, 1, nodes=FLEET)
+        programmed = [fleet.ledger.total(node) for node in range(3)]
+        alone = fleet(inputs, node=1)
+
+    assert torch.equal(alone, together[1:2])
+    assert [fleet.ledger.total(node) == programmed[node] for node in range(3)] == [True, False, True]
+    assert all(layer.crossbar.reads[0] == layer.crossbar.reads[2] == 0 for layer in fleet.analog.values())
+    with pytest.raises(CrossbarError, match="has nodes 0 to 2; got 3"):
+        fleet(inputs, node=3)
+
+
+def test_another_ledger_pays_inside_its_block_only():
+    model, inputs = mlp()
+    chips, other = program(model, PRESET, 1, nodes=FLEET), EnergyLedger(3)
+    before = chips.ledger.total(1)
+
+    with torch.no_grad(), chips.charging(Phase.VERIFY, other):
+        chips(inputs)
+    assert chips.ledger.total(1) == before
+    assert other.totals(1)[Phase.VERIFY].energy_j > 0
+    with torch.no_grad():
+        chips(inputs)
+    assert chips.ledger.totals(1)[Phase.INFER] == other.totals(1)[Phase.VERIFY]
+
+
 def test_each_node_may_have_inputs_of_its_own():
     model, inputs = mlp()
     chips = program(model, PRESET, 1, nodes=FLEET)

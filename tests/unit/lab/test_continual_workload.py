@@ -89,11 +89,10 @@ def test_forgotten_people_stay_forgotten_in_every_kind(life):
         "closed-form head",
         "subject adapter",
         "cohort LoRA",
-        "shared LoRA",
     ]
-    assert [line.named for line in life.resurfacing] == [0.0] * 4
-    assert [line.as_if_never_enrolled for line in life.resurfacing] == [True, True, True, False]
-    for line in life.resurfacing[:3]:
+    assert [line.named for line in life.resurfacing] == [0.0] * 3
+    assert [line.as_if_never_enrolled for line in life.resurfacing] == [True] * 3
+    for line in life.resurfacing:
         assert line.accepted == line.never_enrolled
 
 

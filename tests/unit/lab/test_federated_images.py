@@ -21,7 +21,7 @@ RECIPE = ClassRecipe(rank=2, steps=3, batch=4)
 
 
 def test_every_private_class_is_measured_and_its_message_is_small(tmp_path, monkeypatch):
-    monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 50)
+    monkeypatch.setattr("edge_node.generation.judge._JUDGE_STEPS", 50)
     classes = measure(ImageFleet(ImagesTask.of(50), TINY, silent, tmp_path), RECIPE)
 
     assert [one.label for one in classes] == list(ImagesTask.of(50).private)

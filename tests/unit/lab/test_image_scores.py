@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from edge_node.errors import EngineError
+from edge_node.generation.judge import Judge
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.verification.image_scores import Judge, frechet_distance
+from fleet.lab.verification.image_scores import frechet_distance
 
 TASK = ImagesTask.of(50)
 

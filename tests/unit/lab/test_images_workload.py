@@ -11,12 +11,12 @@ from torch import nn
 from edge_node.errors import TaskError
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.dit import CLASSES, STYLES
+from edge_node.generation.judge import Judge
 from edge_node.generation.training import BackboneRecipe
 from edge_node.tasks.images import ImagesTask
 from fleet.errors import InvalidInputError
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
-from fleet.lab.verification.image_scores import Judge
 from fleet.report.sample_grid import GridPanel, PictureRow, sample_grid
 from fleet.report.style import save_figure
 from tests.bench.workloads import images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_node.errors import EngineError
+from edge_node.generation import judge
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import BackboneRecipe
@@ -13,7 +14,6 @@ from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper import images
 from fleet.lab.paper.image_erasure import RELABELLING_LAYERS, erase_class, erasure_name
-from fleet.lab.verification import image_scores as scores
 
 SEED = 50
 TINY = Size(
@@ -42,7 +42,7 @@ def measured(cache):
     told = []
     with pytest.MonkeyPatch.context() as patch:
         # What the judge sees decides nothing here, and it learns for seconds.
-        patch.setattr(scores, "_JUDGE_STEPS", 100)
+        patch.setattr(judge, "_JUDGE_STEPS", 100)
         return images.run(SEED, told.append, size=TINY, relabelling=RELABELLING, cache=cache), told
 
 

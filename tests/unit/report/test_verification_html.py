@@ -19,7 +19,7 @@ def line(name, value, passed=True, *, interval=True):
 
 
 def scores(auc):
-    return {"attack_auc": auc, "forget_loss": 5.0, "probe": rate(20), "relearn_steps": 9}
+    return {"attack_auc": auc, "forget_loss": 5.0, "forget_entropy": 0.4, "called_non_member": 0.9}
 
 
 def document(**changes):
@@ -29,7 +29,7 @@ def document(**changes):
         "kind": "shared LoRA",
         "method": "negative-gradient",
         "verdict": "APPROXIMATE, rejected",
-        "lines": [line("one-photo probe", 0.9, passed=False), line("loss attack, AUC", 0.5, interval=False)],
+        "lines": [line("named after 10 more rounds", 0.9, passed=False), line("loss attack, AUC", 0.5, interval=False)],
         "escalation": "detach the shared LoRA now",
     }
     head = {
@@ -82,7 +82,7 @@ def test_every_verdict_line_and_figure_is_on_the_page(page):
         "closed-form head: ",
         "EXACT",
         "APPROXIMATE, rejected",
-        "one-photo probe",
+        "named after 10 more rounds",
         "0.800 to 1.000",
         "within 0.1",
         "FAILS",
@@ -90,7 +90,7 @@ def test_every_verdict_line_and_figure_is_on_the_page(page):
         "equal error rate",
         "0.0123",
         "500.00 mJ",
-        "Failed: one-photo probe.",
+        "Failed: named after 10 more rounds.",
         "<code>ab12</code>",
         "<code>cd34</code>",
         "Cell writes: 0",
@@ -123,7 +123,7 @@ def test_rates_are_drawn_with_interval_value_and_reference():
     figures = verification_figures(document())
     (axis,) = figures["rates-0"].axes
 
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["one-photo probe"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["named after 10 more rounds"]
     drawn = [list(map(float, curve.get_xdata())) for curve in axis.lines]
     assert drawn == [[0.8, 1.0], [0.9], [0.5]]
 

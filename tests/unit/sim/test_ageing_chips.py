@@ -69,7 +69,7 @@ def test_cells_cannot_age_by_a_model_that_does_not_cover_their_window(tmp_path) 
 
 
 def test_made_up_chips_have_no_life() -> None:
-    with pytest.raises(ScenarioError, match="neither age nor calibrate"):
+    with pytest.raises(ScenarioError, match="no cells that age or calibrate"):
         gallery.load("first-forget").changed({"chip.calibrate_every": "1d"})
 
 

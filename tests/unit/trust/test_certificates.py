@@ -241,7 +241,7 @@ def test_a_receipt_in_which_the_person_is_still_active_fails(forget):
 @pytest.mark.parametrize("digest", ["head_digest", "lora_digest", "adapters_digest_after"])
 def test_a_receipt_whose_digests_do_not_add_up_fails(forget, digest):
     whole = content(forget, forget.signed(**{digest: b"x" * 32}))
-    assert "node n1: digest of adapters, LoRA and closed-form head" in failed(forget, whole)
+    assert "node n1: digest of adapters, LoRA, closed-form head and erasers" in failed(forget, whole)
 
 
 def test_checks_that_failed_or_were_never_made_fail(forget):
