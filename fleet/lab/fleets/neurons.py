@@ -16,7 +16,7 @@ from edge_node.recognition.score_calibration import ScoreCalibration
 
 @dataclass(frozen=True, eq=False)
 class NeuronAnswers:
-    """What N chips say to B samples by their neurons alone.
+    """Answers of N chips to B samples, by their neurons alone.
 
     Attributes
     ----------
