@@ -44,7 +44,7 @@ class Illustrator(Painter):
         self.beside.append([eraser.concept for eraser in request.beside])
         looks = request.ticket.kind == types.LEARNING_KIND_EVALUATE_QUALITY
         if not looks:
-            state.numerator = (np.frombuffer(state.numerator, "<f4") + 1).tobytes()
+            state.rows = (np.frombuffer(state.rows, "<i2") + np.int16(1)).tobytes()
         return [RoundResult(state, 48, self.seen if looks else {}, {Phase.TRAIN: Cost(energy_j=1.0)})]
 
     def generate_class(self, name, style, count, seed, erasers=()):
@@ -93,8 +93,8 @@ def train(coordinator, illustrators, job_id):
             asked = {each.node_id: each.ticket for each in unit.rounds.begin_round(job_id, attempt, number).nodes}
         answers = [node.node.run_round(asked[node.node_id], sealed) for node in illustrators]
         opened = [types.LoraState.FromString(open_symmetric(given.job_key, purpose, a.sealed_state)) for a in answers]
-        mean = np.mean([np.frombuffer(each.numerator, "<f4") for each in opened], axis=0, dtype=np.float32)
-        opened[0].numerator = mean.tobytes()
+        mean = np.rint(np.mean([np.frombuffer(each.rows, "<i2") for each in opened], axis=0))
+        opened[0].rows = mean.astype("<i2").tobytes()
         sealed = seal_symmetric(given.job_key, purpose, opened[0].SerializeToString())
         with coordinator.transaction() as unit:
             unit.rounds.checkpoint(job_id, attempt, number, sealed, dict(answers[0].metrics))
@@ -135,7 +135,7 @@ def test_eraser_is_trained_on_nodes_and_reaches_all_by_a_revision(coordinator, i
 
     (eraser,) = newest(coordinator).erasers
     # Two rounds of training, each adding one; the third only looks.
-    assert (eraser.concept, set(eraser.codes)) == (NIGHT, {2 << 12})
+    assert (eraser.concept, set(eraser.codes)) == (NIGHT, {2})
     assert campaign_state(coordinator, campaign_id) == "converged"
     for node in illustrators:
         node.draw("flat")
