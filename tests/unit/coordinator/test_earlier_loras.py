@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.crypto.sealing import seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.wire.shared_lora import MAX_CODE, SCALE_BITS
@@ -77,7 +78,9 @@ def test_repair_starts_from_it(coordinator, nodes, earlier):
 
 def test_shard_that_is_trained_anew_leaves_the_other_shards_as_they_were(coordinator, nodes, earlier):
     with coordinator.transaction() as unit:
-        unit.tx.cohorts.create(2)
+        # As many as it takes to tear people apart: the shard of a tag depends on the fleet's id.
+        seed = fleet_seed(unit.tx.fleet.get().fleet_id)
+        unit.tx.cohorts.create(next(n for n in range(2, 256) if len({shard_of(tag, seed, n) for tag in PEOPLE}) > 1))
         shards = {tag: unit.cohorts.shard_in(tag) for tag in PEOPLE}
         shape, ours = unit.revisions.shape(), [tag for tag in PEOPLE if shards[tag] == shards[BOB]]
         assert codes_by_tag(unit.cohorts.rows_of(shards[BOB])) == dict.fromkeys(ours, TODAY)

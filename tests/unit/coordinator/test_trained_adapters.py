@@ -32,6 +32,8 @@ def make_engine(saved):
 class Painter(Device):
     """A node that generates; what it learns of a class is what a test gives it to learn."""
 
+    concepts = ()
+
     def __init__(self, node_id):
         super().__init__(node_id, make_engine=make_engine, image_generator=self)
 
