@@ -48,15 +48,16 @@ test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
 
 # As on other processors and thread counts; `make test` is the sixth setting. With two threads only what is exact: the
-# floats of other tests may be added up in another order. Threads that wait must not spin: two cores have four of them.
+# floats of other tests may be added up in another order, and so on processors without AVX, which hardly exist by now.
+# Threads that wait must not spin: two cores have four of them.
 UNIT_TESTS = -q --numprocesses 2 --dist loadfile
 COMPUTING = $(addprefix tests/unit/, engine heads hwmodel lab node)
 EXACT_TESTS = $(UNIT_TESTS) tests/unit/heads $(addprefix tests/unit/engine/test_, \
 	exact_training.py exact_cohorts.py learning_rounds.py federated_lora.py cohort_replay.py backbone_codes.py)
 test-cpu: export OMP_WAIT_POLICY = passive
 test-cpu: $(STAMP) ## Run the unit tests of what computes with other kernels, on one and two threads
-	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(UNIT_TESTS) $(COMPUTING)
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(UNIT_TESTS) $(COMPUTING)
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(EXACT_TESTS) tests/unit/hwmodel
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(EXACT_TESTS)
 	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(EXACT_TESTS)
 	ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(EXACT_TESTS)
