@@ -144,9 +144,14 @@ def _public(fleet: ImageFleet, generated: Mapping[int, Tensor]) -> PublicFigures
         worst_class=min(judge.accuracy(images, label) for label, images in generated.items()),
         style_accuracy=fleet.style_accuracy(generated),
         distance=distance(images.flatten(0, 1) for images in generated.values()),
-        # As many of each class as were generated: the distance of small sets is larger.
-        real_distance=distance(test.of(label).levels[:count] for label in labels),
+        # As many of each class as were generated, in all styles: the distance of small sets is larger.
+        real_distance=distance(_spread(test.of(label).levels, count) for label in labels),
     )
+
+
+def _spread(levels: Tensor, count: int) -> Tensor:
+    """Return so many images from begin to end of a set in which styles follow one another; all of a smaller one."""
+    return levels[torch.arange(min(count, len(levels))) * len(levels) // min(count, len(levels))]
 
 
 def _private(fleet: ImageFleet, chips: AdaptedGenerator, adapters: Iterable[LoraAdapter]) -> Iterator[PrivateClass]:
