@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.errors import ConflictError, FleetError, InvalidInputError
 from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK
 from fleet.sim.figures import figures_of
+from fleet.sim.logs import told_to
 from fleet.sim.metrics import RunLabels, metrics_text
 from fleet.sim.run_folder import RunFolder, RunState, versions
 from fleet.sim.scenario import Scenario
@@ -97,7 +98,7 @@ def run_scenario(
         If the simulation fails by itself; the folder says why.
     """
     folder = RunFolder.of(root, scenario, seed)
-    with folder.held(), _logged(folder):
+    with folder.held(), told_to(logging.FileHandler(folder.log, delay=True)):
         if go_on and not force and folder.exists():
             if folder.record_as_written()["state"] != RunState.FINISHED:
                 _execute(folder, execution, resumed=True)
@@ -113,7 +114,7 @@ def resume_run(folder: RunFolder, execution: Execution) -> None:
     Raises as `run_scenario`; `ConflictError` too if there is nothing to go on with.
     """
     folder.record()
-    with folder.held(), _logged(folder):
+    with folder.held(), told_to(logging.FileHandler(folder.log, delay=True)):
         if folder.record_as_written()["state"] == RunState.FINISHED:
             raise ConflictError(f"{folder.path} is finished", hint=f"`fleet sim show {folder.path}`")
         _execute(folder, execution, resumed=True)
@@ -172,21 +173,6 @@ def _execute(folder: RunFolder, execution: Execution, *, resumed: bool = False) 
             f"the simulation in {folder.path} failed: {type(error).__name__}: {error}",
             hint=f"`fleet sim resume {folder.path}` tries again from its newest checkpoint",
         ) from error
-
-
-@contextmanager
-def _logged(folder: RunFolder) -> Iterator[None]:
-    """Let what coordinator and nodes warn of go into the folder, and not between the lines of progress."""
-    handler = logging.FileHandler(folder.log, delay=True)
-    loggers = [logging.getLogger(name) for name in ("fleet", "edge_node")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
 
 
 def _check_versions(folder: RunFolder, record: Mapping[str, Any]) -> None:

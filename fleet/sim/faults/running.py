@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from fleet.sim.faults.history import History
 from fleet.sim.faults.nodes import EXPECTED
 from fleet.sim.faults.record import Record
 from fleet.sim.faults.rules import REFUSED, Violation, check
+from fleet.sim.logs import silent, told_to
 from fleet.sim.simulation import collecting_rarely
 from fleet.trust.audit import verify_certificate
 from fleet.trust.checks import failures
@@ -53,9 +53,9 @@ class Outcome:
 def run(history: History) -> Outcome:
     """Run a history from its beginning to its end, and check it."""
     begun = time.perf_counter()
-    with TemporaryDirectory(prefix="faults-") as folder, _silent():
+    with TemporaryDirectory(prefix="faults-") as folder, silent():
         fleet = FaultyFleet(history.seed, history.nodes, Path(folder))
-        with _seen(fleet.record), collecting_rarely():
+        with told_to(_Unexpected(fleet.record)), collecting_rarely():
             _play(fleet, history)
         violations = check(fleet.record)
         fleet.plane.close_store()
@@ -234,30 +234,3 @@ class _Unexpected(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, EXPECTED):
             self._record.note("unexpected", "", error=f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def _seen(record: Record) -> Iterator[None]:
-    handler = _Unexpected(record)
-    loggers = [logging.getLogger(name) for name in ("fleet", "edge_node")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Let what coordinator and nodes warn of not go to the terminal: it happens on purpose."""
-    loggers = [logging.getLogger(name) for name in ("fleet", "edge_node")]
-    before = [(logger.propagate, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger, (propagate, _) in zip(loggers, before, strict=True):
-            logger.propagate = propagate
