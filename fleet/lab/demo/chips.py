@@ -12,7 +12,7 @@ import torch
 from reram_fleet.tasks import task_names
 
 from edge_node.recognition.engine import Engine
-from edge_node.tasks import StagedTask
+from edge_node.tasks import StagedTask, load_task
 from fleet.lab.demo.evidence import ChipRates
 from fleet.lab.fleets.neurons import answers, ask_neurons
 from fleet.lab.verification.verified_fleet import VerifiedFleet
@@ -31,9 +31,9 @@ _SEEDS = (1, 2, 3)
 
 def chip_rates(task: str, say: Callable[[str], None]) -> tuple[ChipRates, ...]:
     """Return the rates of a task and of its twin on the smallest chips, as new and worn."""
-    # Tasks of small chips are called by a number: `faces-64`.
-    twins = [name for name in task_names() if name.rpartition("-")[0] == task and name.rpartition("-")[2].isdigit()]
-    smallest = sorted(twins, key=lambda name: int(name.rpartition("-")[2]))[:1]
+    twins = [(name, load_task(name)) for name in task_names() if name.startswith(f"{task}-")]
+    neurons = {name: twin.stage.neurons for name, twin in twins if isinstance(twin, StagedTask)}
+    smallest = sorted(neurons, key=neurons.__getitem__)[:1]
     return tuple(_mean(name, cells, say) for name in (task, *smallest) for cells in CELLS)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Who dies when the run of a job does.
 RUN = "the run of a learning job"
 #: What nodes measure of a LoRA that is as good after a repair as before, and shows nothing of the forgotten.
-_MEASURED = {
+GOOD_REPAIR = {
     "loss": 0.5,
     "kept_samples_before": 0.5,
     "kept_hits_before": 0.4,
@@ -62,7 +62,7 @@ class LearningEngine(MemoryEngine):
         for result in results:
             state = result.state
             state.rows = np.full(len(state.subject_tags) * state.rank, 2 ** (SCALE_BITS - 2), "<i2").tobytes()
-        return [RoundResult(each.state, max(1, each.num_examples), _MEASURED) for each in results]
+        return [RoundResult(each.state, max(1, each.num_examples), GOOD_REPAIR) for each in results]
 
 
 class FaultyJobs:

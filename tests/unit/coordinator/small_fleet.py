@@ -15,6 +15,7 @@ from reram_fleet.wire.shared_lora import SCALE_BITS
 from fleet.coordinator.nodes.report_checks import Effect
 from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.domain.learning import JobKind
+from fleet.sim.faults.learning import GOOD_REPAIR
 from fleet.store.rows import ExecutionRow, LearningJobRow, NodeRow
 from tests.device import Device
 
@@ -116,20 +117,6 @@ def fill(value: float) -> Callable[[types.LoraState], None]:
         state.rows = np.full(len(state.subject_tags) * (state.neurons + state.rank), code, "<i2").tobytes()
 
     return change
-
-
-#: What nodes measure of a LoRA that is as good after a repair as before, and shows nothing of the forgotten.
-GOOD_REPAIR = {
-    "loss": 0.5,
-    "kept_samples_before": 0.5,
-    "kept_hits_before": 0.4,
-    "kept_samples_after": 0.5,
-    "kept_hits_after": 0.4,
-    "forget_samples_after": 0.25,
-    "forget_accepted_after": 0.0,
-    "forget_accepted_exactly_after": 0.0,
-    "forget_shift_after": 0.0,
-}
 
 
 def run_job(

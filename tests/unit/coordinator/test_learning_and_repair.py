@@ -10,12 +10,12 @@ from fleet.coordinator.learning import jobs
 from fleet.coordinator.learning import rounds as job_rounds
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, InvalidInputError, StaleAttemptError
+from fleet.sim.faults.learning import GOOD_REPAIR
 from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
     CEM,
     DEB,
-    GOOD_REPAIR,
     PEOPLE,
     campaign_state,
     captured,

@@ -23,10 +23,11 @@ from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.domain.learning import JobState
+from fleet.sim.faults.learning import GOOD_REPAIR
 from fleet.store.database import Store
 from fleet.trust.audit import verify_certificate
 from fleet.trust.checks import failures
-from tests.unit.coordinator.small_fleet import GOOD_REPAIR, captured, fill
+from tests.unit.coordinator.small_fleet import captured, fill
 from tests.unit.kills.calls import CallContext, NoFlower, RefusedCallError
 from tests.unit.kills.kills import COORDINATOR, Killed, Kills
 from tests.unit.kills.mortal_node import Heard, MortalDevice
