@@ -40,12 +40,18 @@ def train(client: FleetClient, lora: LoraKind, rounds: int, deadline: Deadline, 
     return found
 
 
-def wait_replayed(client: FleetClient, deadline: Deadline) -> None:
+def wait_replayed(client: FleetClient, deadline: Deadline, say: Callable[[str], None]) -> None:
     """Wait until every cohort shard has been trained again without those who were forgotten."""
-    deadline.until(
-        "every shard is trained again without them",
-        lambda: not any(shard.HasField("replay_from") for shard in client.get_cohorts().cohorts) or None,
-    )
+
+    def waiting() -> list[int]:
+        return [shard.shard for shard in client.get_cohorts().cohorts if shard.HasField("replay_from")]
+
+    for shard in waiting():
+        # Flower takes a SuperNode that was killed for online for two of its heartbeats of 30 s.
+        say(
+            f"shard {shard} is trained again once the nodes of its log are back: Flower needs a minute for a killed one"
+        )
+    deadline.until("every shard is trained again without them", lambda: not waiting() or None)
 
 
 def claims(lora: LoraKind) -> tuple[Callable[[Evidence[Any]], Claim], ...]:

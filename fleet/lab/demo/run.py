@@ -204,7 +204,7 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             say(f"{alone} answers by the backbone alone, then generation {answers[-1].generation}")
         with reporter.step("verify", "Repairing what was learnt together, erasing, verifying every node"):
             forget = wait_for_forget(client, forget.campaign_id, deadline.left_s, say)
-            learning.wait_replayed(client, deadline)
+            learning.wait_replayed(client, deadline, say)
             # Once more: its verdict on a cohort LoRA says what the replay came to.
             forget = client.get_forget(forget.campaign_id)
             wait_active_everywhere(fleet, everybody - {tag}, deadline)
