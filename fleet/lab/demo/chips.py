@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +14,7 @@ from reram_fleet.tasks import task_names
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import StagedTask, load_task
 from fleet.lab.demo.evidence import ChipRates
+from fleet.lab.fleets.captured_fleet import PRESET, share_named
 from fleet.lab.fleets.neurons import answers, ask_neurons
 from fleet.lab.verification.verified_fleet import VerifiedFleet
 from fleet.sim.scenario import Chip
@@ -24,7 +25,6 @@ from hwmodel import Preset, cost, load_preset
 CELLS: Mapping[str, Chip] = {"as new": Chip(), "worn": Chip(programming_sigma_us=5.0, stuck_share=0.01)}
 #: Federated rounds of the LoRA, and shards, as in the scenario `small-chips`.
 _ROUNDS, _SHARDS = 8, 1
-_PRESET = "180nm-1t1r"
 #: Each is a fleet of chips of its own.
 _SEEDS = (1, 2, 3)
 
@@ -75,17 +75,12 @@ def _measured(name: str, cells: str, seed: int) -> ChipRates:
                 name,
                 cells,
                 neurons,
-                _share(found.best_tag_subject_only, tags),
-                _share(found.best_tag_without_head, tags),
-                _pulses_per_cell(fleet.engine, load_preset(_PRESET)),
+                share_named(found.best_tag_subject_only, tags),
+                share_named(found.best_tag_without_head, tags),
+                _pulses_per_cell(fleet.engine, load_preset(PRESET)),
             )
         finally:
             fleet.close()
-
-
-def _share(named: Sequence[Sequence[str]], tags: Sequence[str]) -> float:
-    right = [best == tag for row in named for best, tag in zip(row, tags, strict=True)]
-    return sum(right) / len(right)
 
 
 def _pulses_per_cell(engine: Engine, preset: Preset) -> float:

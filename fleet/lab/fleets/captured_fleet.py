@@ -109,6 +109,12 @@ class CapturedFleet:
         return codes, tuple(name for name in self.enrolled for _ in range(self.test[name].shape[1]))
 
 
+def share_named(named: Sequence[Sequence[str]], truth: Sequence[str]) -> float:
+    """Return the share (0..1) of samples that all nodes together name rightly: `named` is by node and sample."""
+    right = [tag == true for row in named for tag, true in zip(row, truth, strict=True)]
+    return sum(right) / len(right)
+
+
 def chosen(seed: int, names: Sequence[str], count: int) -> list[str]:
     """Return the people whom a seed forgets."""
     draws = keyed_uint16(seed, "repair.forgotten", count=len(names)).numpy()

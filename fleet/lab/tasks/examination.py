@@ -16,7 +16,7 @@ from edge_node.tasks import RecognitionTask
 from fleet.documents import Document, document
 from fleet.errors import InvalidInputError
 from fleet.heads.errors import HeadError
-from fleet.lab.fleets.captured_fleet import NODES, PRESET, CapturedFleet
+from fleet.lab.fleets.captured_fleet import NODES, PRESET, CapturedFleet, share_named
 from hwmodel import Phase, load_preset
 
 #: Samples that one chip alone reads again.
@@ -105,18 +105,13 @@ def _figures(task: RecognitionTask, fleet: CapturedFleet, codes: CodeRange) -> E
         layers={each.name: (each.inputs, each.outputs) for each in network.layers if not each.digital}
         if network
         else {},
-        accuracy=_share(known.best_tag, truth),
-        accuracy_subject_only=_share(known.best_tag_subject_only, truth),
+        accuracy=share_named(known.best_tag, truth),
+        accuracy_subject_only=share_named(known.best_tag_subject_only, truth),
         accepted=float(known.accepted.double().mean()),
         strangers_accepted=float(unknown.accepted.double().mean()),
         program_j=programming.energy_j,
         sample_j=reading.energy_j,
     )
-
-
-def _share(named: tuple[tuple[str, ...], ...], truth: tuple[str, ...]) -> float:
-    right = [tag == true for row in named for tag, true in zip(row, truth, strict=True)]
-    return sum(right) / len(right)
 
 
 def _largest(fleet: CapturedFleet) -> int:
