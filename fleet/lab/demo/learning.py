@@ -48,9 +48,7 @@ def wait_replayed(client: FleetClient, deadline: Deadline, say: Callable[[str], 
 
     for shard in waiting():
         # Flower takes a SuperNode that was killed for online for two of its heartbeats of 30 s.
-        say(
-            f"shard {shard} is trained again when the nodes of its log are back: Flower takes a minute with a killed one"
-        )
+        say(f"shard {shard} is trained again when the nodes of its log are back: a killed one takes Flower a minute")
     deadline.until("every shard is trained again without them", lambda: not waiting() or None)
 
 
