@@ -30,7 +30,8 @@ def public_key() -> str:
 
 
 def test_a_doctor_finds_the_superlink_and_says_under_whom_it_runs(superlink: SuperLink) -> None:
-    process = embedded(psutil.Process())
+    # Not below this process: other tests' fleets may live in it as well, each with a SuperLink.
+    process = embedded(psutil.Process(superlink.process_id))
     assert process is not None
     assert superlink.process_id == process.ppid()
     (finding,) = walls(psutil.Process(), process, "running", superlink.folder)
