@@ -106,8 +106,9 @@ class Evidence(Generic[M]):
     welcomed: Mapping[str, M]
     status_before: Mapping[str, GetStatusResponse]
     status_after: Mapping[str, GetStatusResponse]
-    #: What trained the LoRA, before the forget.
+    #: What trained the LoRA, before the forget, and again with the newcomer; nothing for a task without one.
     learnt: Learnt
+    learnt_again: Learnt
     jobs: tuple[operator.LearningJob, ...]
     flower_runs: tuple[RunInfo, ...]
     outage: Outage

@@ -67,17 +67,18 @@ def claims(lora: LoraKind) -> tuple[Callable[[Evidence[Any]], Claim], ...]:
 
 
 def _trained(evidence: Evidence[Any]) -> Claim:
-    jobs = evidence.learnt.jobs
+    learnt = (evidence.learnt, evidence.learnt_again)
+    jobs = [job for each in learnt for job in each.jobs]
     return Claim(
-        "the LoRA was trained by Flower",
-        bool(jobs)
+        "the LoRA was trained by Flower, and again with the newcomer",
+        all(each.jobs for each in learnt)
         and all(
             job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0 for job in jobs
         ),
         "; ".join(
             f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}" for job in jobs
         )
-        or evidence.learnt.refusal,
+        + "".join(f"; refused: {each.refusal}" for each in learnt if each.refusal),
     )
 
 

@@ -23,7 +23,7 @@ from fleet.errors import FleetError, InvalidInputError
 from fleet.lab.demo import learning, observation, outage
 from fleet.lab.demo.claims import Claim, check
 from fleet.lab.demo.enrolment import ask_nodes, enrol, statuses, wait_active_everywhere
-from fleet.lab.demo.evidence import Evidence, M, Outage
+from fleet.lab.demo.evidence import Evidence, Learnt, M, Outage
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
@@ -91,8 +91,9 @@ def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
     task = _load_task(settings.task, settings.lora, reporter)
     with _demo_fleet(settings, reporter, task.learns) as fleet:
         evidence = _run(fleet, task, settings, reporter)
-    with reporter.step("chips", "Simulating the same people on worn and on small chips"):
-        evidence = replace(evidence, chips=task.on_other_chips(reporter.detail))
+    if task.learns:
+        with reporter.step("chips", "Simulating the same people on worn and on small chips"):
+            evidence = replace(evidence, chips=task.on_other_chips(reporter.detail))
     claims = check(evidence, task.claims)
     return DemoResult(task, claims, report(evidence, claims, task))
 
@@ -216,6 +217,7 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             certificate = verify_certificate(client.get_certificate(forget.campaign_id), fleet.command_public_key)
             executions = client.list_executions(forget.campaign_id).items
         welcomed: dict[str, M] = {}
+        again = Learnt()
         if task.newcomer is not None:
             with reporter.step("welcome", f"Enrolling {task.newcomer.name}, until now a stranger, and training again"):
                 newcomer, newcomer_where = enrol(fleet, [task.newcomer])
@@ -239,6 +241,7 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
             status_after=status_after,
             welcomed=welcomed,
             learnt=learnt,
+            learnt_again=again,
             jobs=tuple(client.list_learning()),
             flower_runs=observation.flower_runs(fleet) if task.learns else (),
             outage=Outage(

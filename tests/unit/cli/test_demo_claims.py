@@ -142,6 +142,7 @@ EVIDENCE = Evidence(
     status_after={node: status() for node in NODES},
     welcomed=dict.fromkeys(NODES, replace(GONE, newcomer_accuracy=1.0)),
     learnt=Learnt((TRAIN,)),
+    learnt_again=Learnt((TRAIN,)),
     jobs=(TRAIN, REPLAY),
     flower_runs=tuple(RunInfo(run, "finished:completed", "") for run in (101, 102)),
     outage=OUTAGE,
@@ -195,6 +196,10 @@ WRONG = {
     ),
     "training stopped early": (
         replace(EVIDENCE, learnt=Learnt((job(1, types.LEARNING_KIND_TRAIN_COHORT, rounds_done=2),))),
+        "trained by Flower",
+    ),
+    "training with the newcomer refused": (
+        replace(EVIDENCE, learnt_again=Learnt(refusal="nobody is there")),
         "trained by Flower",
     ),
     "training refused": (replace(EVIDENCE, learnt=Learnt(refusal="nobody is there")), "trained by Flower"),

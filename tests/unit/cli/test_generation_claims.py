@@ -77,6 +77,7 @@ GOOD: Evidence[Generated] = replace(
     after=dict.fromkeys(NODES, AFTER),
     welcomed={},
     learnt=Learnt(refusal="no feature codes"),
+    learnt_again=Learnt(),
     jobs=(),
     flower_runs=(),
     forget=forget(),
