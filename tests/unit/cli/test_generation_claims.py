@@ -19,7 +19,7 @@ from fleet.lab.demo.generation import NO_ALBUM, Album, Generated, Generation, pi
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
-from tests.unit.cli.test_demo_claims import EVIDENCE, KEYS, NODES, OUTAGE, TAG
+from tests.unit.cli.demo_evidence import EVIDENCE, KEYS, NODES, OUTAGE, TAG
 
 KEPT = "cd" * 16
 ACTIVE = [types.AdapterDigest(subject_tag=KEPT, digest=b"kept")]
