@@ -27,7 +27,7 @@ from edge_node.recognition.chips import Chips, PublicSamples
 from edge_node.recognition.first_reads import FirstReads, add_saved
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.lora import costs
-from edge_node.recognition.lora.output_layer import nobody, read_public, read_samples
+from edge_node.recognition.lora.output_layer import nobody_on, read_samples
 from edge_node.recognition.lora.stage import Stage
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import neggrad
@@ -301,7 +301,8 @@ class Engine(RecognitionEngine):
         score = cosine.expand(1 + any(self._banks[node].lora_shape is not None for node in nodes), -1, -1, -1).clone()
         strength = torch.empty(cosine.shape[:2], dtype=torch.float64)
         for place, node in enumerate(nodes):
-            chip, bank, known = self._calibration.whitening.chip(node), self._banks[node], slice(len(tags[place]))
+            chip = self._calibration.whitening.chip(node, torch.matmul)
+            bank, known = self._banks[node], slice(len(tags[place]))
             samples = chip.of(codes[place])
             strength[place] = self._calibration.strength(node, samples)
             cosine[place, :, known] = chip.cosine(samples, self._whitened_people(node, chip))
@@ -309,7 +310,7 @@ class Engine(RecognitionEngine):
                 cosine[place, :, [k for k, tag in enumerate(tags[place]) if tag != claimed]] = -torch.inf
             score[:, place] = cosine[place]
             if (shape := bank.lora_shape) is not None:
-                reads, quiet = read_samples(shape, chip, samples), nobody(read_public(shape, chip))
+                reads, quiet = read_samples(shape, chip, samples), nobody_on(shape, chip)
                 parts = torch.tensor([1.0, Recipe.of(reads.stage).accepting], dtype=torch.float64)[:, None, None]
                 for who, factors in bank.lora_parts():
                     score[:, place][:, :, who] += learnt_logits(reads, quiet, factors)[0].double() / GAIN * parts

@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
-from edge_node.recognition.whitening import Whitened, Whitening
+from edge_node.recognition.exact_algebra import eliminate, product, root
+from edge_node.recognition.training.exact import LIMIT
+from edge_node.recognition.whitening import Whitened, Whitening, centred_by_person, within_products
 
 #: The rule: the threshold rejects this share of the public people's own samples when each of them in turn is
 #: treated like somebody enrolled (left out of centre and covariance, each sample left out of its own mean).
@@ -81,7 +83,7 @@ class ScoreCalibration:
             raise EngineError(f"calibration needs three public people with two samples each; got {samples} samples")
         threshold, typical = (torch.empty(nodes, dtype=torch.float64) for _ in range(2))
         centre = kept = torch.empty(0)
-        whitening: list[tuple[Tensor, ...]] = []
+        whitening: list[Whitening] = []
         first = 0
         for part in parts:
             for start in range(0, len(part), _CHUNK):
@@ -98,8 +100,8 @@ class ScoreCalibration:
                 scores, lengths = fitted.left_out()
                 threshold[where], typical[where] = _threshold(scores), lengths.median(dim=1).values
                 first += len(some)
-        axes, variances, means, squares, ridge = map(torch.cat, zip(*whitening, strict=True))
-        whitened = Whitening(kept, axes, variances, means, squares, ridge, fitted.person)
+        axes, pivots, ridge = (torch.cat(parts) for parts in zip(*((w.axes, w.pivots, w.ridge) for w in whitening), strict=True))
+        whitened = Whitening(kept, axes, pivots, ridge, fitted.person)
         return cls(centre, whitened, threshold, typical, person)
 
     def renewed(self, node: int, fitted: ScoreCalibration) -> ScoreCalibration:
@@ -132,17 +134,17 @@ class _PublicProducts:
         As in `ScoreCalibration`: int32 [N, F], and int64 [N, P, F].
     products
         Of centred samples, then shifts, with each other: float64 [N, P + people, P + people], exact.
+    within
+        Of centred samples less their person's mean, with each other: float64 [N, P, P].
     person
         Whose sample each is: its place among the sorted people, int64 [P].
-    spread
-        H, float64 [P, P]: takes every sample's person's mean from it.
     """
 
     centre: Tensor
     centred: Tensor
     products: Tensor
+    within: Tensor
     person: Tensor
-    spread: Tensor
 
     @classmethod
     def of(cls, codes: Tensor, person: Tensor) -> _PublicProducts:
@@ -154,21 +156,15 @@ class _PublicProducts:
         others = rounded_mean(total[:, None] - own.long(), (count - samples)[:, None])
         centred = whole - centre[:, None]
         rows = torch.cat([centred, others - centre[:, None]], dim=1).double()
-        same = person[:, None] == person
-        spread = torch.eye(count, dtype=torch.float64) - same / same.sum(dim=1, keepdim=True)
-        return cls(centre.to(torch.int32), centred, rows @ rows.mT, person, spread)
+        if float(rows.square().sum(dim=2).amax()) >= LIMIT:
+            raise EngineError("the codes of public samples are too large: their products would not be exact")
+        products = rows @ rows.mT
+        within = within_products(products[:, :count, :count], person)
+        return cls(centre.to(torch.int32), centred, products, within, person)
 
-    def whitening(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return axes, variances, means, squares and ridge of `Whitening`, fitted on all people."""
-        count = len(self.person)
-        products = self.products[:, :count, :count]
-        within = self.spread @ products @ self.spread
-        variances, vectors = torch.linalg.eigh(within / count)
-        axes = self.spread @ vectors
-        of_person = functional.one_hot(self.person).double().T
-        means = of_person @ products @ axes / of_person.sum(dim=1, keepdim=True)
-        squares = products.diagonal(dim1=1, dim2=2).clone()
-        return axes, variances.clamp(min=0), means, squares, self._ridge(within)
+    def whitening(self) -> Whitening:
+        """Return the whitening, fitted on all people."""
+        return Whitening.fit(self.centred, self.person, self.within, self._ridge(self.within))
 
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Return `genuine_scores`, and lengths of the whitened samples with their person left out: float64 [N, P].
@@ -176,8 +172,6 @@ class _PublicProducts:
         ``f' (C + r I)^-1 g = (f' g - (W f)' (P r I + W W')^-1 W g) / r``, and r does not matter to a cosine.
         """
         count = len(self.person)
-        of_samples = self.spread @ self.products[:, :count]
-        within = of_samples[:, :, :count] @ self.spread
         scores, lengths = (torch.empty(len(self.products), count, dtype=torch.float64) for _ in range(2))
         for index in range(int(self.person.max()) + 1):
             mine, others = (torch.nonzero(self.person == index)[:, 0], torch.nonzero(self.person != index)[:, 0])
@@ -187,22 +181,23 @@ class _PublicProducts:
             sample = torch.cat([one, -torch.ones(len(mine), 1).double()], dim=1)
             pair = torch.cat([sample, sample.sum(dim=0) - sample])
             inner = pair @ self.products[:, rows[:, None], rows] @ pair.T
-            solved = within[:, others[:, None], others]
-            ridge = self._ridge(solved)[:, None]
-            solved.diagonal(dim1=1, dim2=2).add_(len(others) * ridge)
-            seen = of_samples[:, others[:, None], rows] @ pair.T
-            reduced = torch.linalg.solve_triangular(torch.linalg.cholesky(solved), seen, upper=False)
-            inner = inner - reduced.mT @ reduced
+            seen = centred_by_person(self.products[:, :count, rows] @ pair.T, self.person)[:, others]
+            within = self.within[:, others[:, None], others]
+            ridge = self._ridge(within)[:, None]
+            within.diagonal(dim1=1, dim2=2).add_(len(others) * ridge)
+            whole = torch.cat([torch.cat([within, seen], dim=2), torch.cat([seen.mT, inner], dim=2)], dim=1)
+            inner = eliminate(whole, len(others))[:, len(others) :, len(others) :]
             square = inner.diagonal(dim1=1, dim2=2).clamp(min=0)
             a, b = square[:, : len(mine)], square[:, len(mine) :]
             both = inner[:, : len(mine), len(mine) :].diagonal(dim1=1, dim2=2)
-            scores[:, mine] = torch.where((a > 0) & (b > 0), both / (a * b).sqrt(), 0.0)
-            lengths[:, mine] = (a / ridge).sqrt()
+            scores[:, mine] = torch.where((a > 0) & (b > 0), both / root(a * b), 0.0)
+            lengths[:, mine] = root(a / ridge)
         return scores, lengths
 
     def _ridge(self, within: Tensor) -> Tensor:
         """Return r of samples whose W W' this is, float64 [N]."""
-        trace = within.diagonal(dim1=1, dim2=2).sum(dim=1)
+        diagonal = within.diagonal(dim1=1, dim2=2)
+        trace = product(diagonal, torch.ones(diagonal.shape[1], 1))[:, 0]
         if not bool((trace > 0).all()):
             raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
         return SHRINKAGE * trace / within.shape[1] / self.centred.shape[2]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from edge_node.recognition import exact_algebra
 
 #: Vectors shorter than this have no direction: their cosines are 0.
 _SHORTEST = 1e-12
@@ -24,7 +27,7 @@ class Whitened:
     products
         X f, of integers and exact, float64 [B, P].
     along
-        Coordinates on the axes, V' X f, float64 [B, P].
+        ``L^-1 W f``, float64 [B, P].
     length
         Of z, float64 [B].
     """
@@ -34,97 +37,85 @@ class Whitened:
     along: Tensor
     length: Tensor
 
+    def __getitem__(self, which: slice) -> Whitened:
+        """Return some of the vectors."""
+        return Whitened(self.codes[which], self.products[which], self.along[which], self.length[which])
+
 
 @dataclass(frozen=True, eq=False)
 class ChipWhitening:
     """``z = (C + r I)^(-1/2) f`` of one chip, with C the within-person covariance of P public samples.
 
-    C = W' W / P, where W are the public codes X less their person's mean: ``W = H X``. With ``W W' / P = V diag(l) V'``
-    and ``c = V' X f``, whatever is asked of whitened vectors follows from integer products and P numbers of each:
-    ``z · z' = (f · f' - sum c c' / (P (l + r))) / r``. A public sample has ``c = P l V + c`` of its person's mean.
+    C = W' W / P, where W are the public codes X less their person's mean: ``W = H X``. With ``W W' + P r I = L D L'``
+    and ``c = L^-1 W f``, whatever is compared of whitened vectors follows from integer products and P numbers of each:
+    ``z · z' = (f · f' - sum c c' / d) / r``. What is read of z itself has ``z = (f - W' B W f) / sqrt(r)``, where
+    ``B = (S S + sqrt(P r) S)^-1`` and S is the root of ``W W' + P r I``.
 
     Attributes
     ----------
     codes
         X, integers [P, F].
-    axes, variances
-        V, float64 [P, P], and l, float64 [P].
-    means
-        c of each public person's mean, as rows by sample, float64 [P, P].
-    squares
-        f · f of the public samples, float64 [P].
+    axes, pivots
+        ``(L^-1 H)'``, float64 [P, P], and d, float64 [P].
     ridge
         r.
+    person
+        Whose sample each public one is: its place among the people, int64 [P].
+    multiply
+        Product of float64 matrices: that of `exact_algebra` where all bits count.
+    root
+        ``H B H``, float64 [P, P]; made when it is asked for.
     """
 
     codes: Tensor
     axes: Tensor
-    variances: Tensor
-    means: Tensor
-    squares: Tensor
+    pivots: Tensor
     ridge: float
-
-    @property
-    def _floor(self) -> float:
-        return 1 / math.sqrt(self.ridge)
+    person: Tensor
+    multiply: Callable[[Tensor, Tensor], Tensor]
+    root: Callable[[ChipWhitening], Tensor]
 
     @cached_property
     def _public(self) -> Tensor:
         return self.codes.double()
 
     @cached_property
-    def _weights(self) -> Tensor:
-        return -1 / (len(self.codes) * (self.variances + self.ridge))
-
-    @cached_property
-    def _along(self) -> Tensor:
-        return self.axes * (len(self.codes) * self.variances) + self.means
-
-    @cached_property
-    def _length(self) -> Tensor:
-        return self._length_of(self.squares, self._along)
+    def public(self) -> Whitened:
+        """The public samples."""
+        return self.of(self.codes)
 
     def of(self, codes: Tensor) -> Whitened:
-        """Whiten vectors, integers [B, F]."""
+        """Whiten vectors, integers [B, F].
+
+        Those with codes of which products might reach 2^53 are taken at half, a quarter, ... of their length.
+        """
+        largest = torch.full((), 2.0 ** ((52 - codes.shape[1].bit_length()) // 2), dtype=torch.float64)
         vectors = codes.double()
+        excess = vectors.abs().amax(dim=1, keepdim=True) / largest if len(vectors) else vectors[:, :1]
+        vectors = (vectors * torch.ldexp(torch.ones_like(excess), -excess.frexp().exponent.clamp(min=0))).round_()
         products = vectors @ self._public.mT
-        along = products @ self.axes
-        return Whitened(vectors, products, along, self._length_of(vectors.square().sum(dim=1), along))
+        along = self.multiply(products, self.axes)
+        square = self.multiply(along.square(), -1 / self.pivots[:, None])[:, 0].add_(vectors.square().sum(dim=1))
+        length = exact_algebra.root((square / self.ridge).clamp_(min=0)).clamp_(min=_SHORTEST)
+        return Whitened(vectors, products, along, length)
 
     def cosine(self, these: Whitened, those: Whitened) -> Tensor:
         """Return the cosines of whitened vectors, float64 [these, those]; 0 of a vector that is zero."""
-        inner = (these.codes @ those.codes.mT + these.along * self._weights @ those.along.mT) / self.ridge
-        return inner / these.length[:, None] / those.length
+        inner = these.codes @ those.codes.mT - self.multiply(these.along / self.pivots, those.along.mT)
+        return inner / self.ridge / these.length[:, None] / those.length
 
     def paired_cosine(self, these: Whitened, those: Whitened) -> Tensor:
         """Return the cosine of each with its like, float64 [these]."""
-        inner = (these.codes * those.codes).sum(dim=1) + (these.along * self._weights * those.along).sum(dim=1)
+        along = self.multiply(these.along * those.along, 1 / self.pivots[:, None])[:, 0]
+        inner = (these.codes * those.codes).sum(dim=1) - along
         return inner / self.ridge / these.length / those.length
 
-    def public_cosine(self, those: Whitened) -> Tensor:
-        """Return the cosines of the public samples with whitened vectors, float64 [P, those]."""
-        inner = (those.products.mT + self._along * self._weights @ those.along.mT) / self.ridge
-        return inner / self._length[:, None] / those.length
-
-    def unit(self, these: Whitened) -> Tensor:
-        """Return z at length 1 (zero stays zero), float64 [B, F]."""
-        z = these.codes + (these.along * self._root_weights) @ self.axes.mT @ self._public
-        return z * (self._floor / these.length[:, None])
-
-    def public_map(self, matrix: Tensor) -> Tensor:
-        """Return ``A z`` of the public samples, z at length 1, float64 [P, rank]; A is integers [rank, F]."""
-        rows = self.of(matrix)
-        mapped = rows.products.mT + self._along * self._root_weights @ rows.along.mT
-        return mapped * (self._floor / self._length[:, None])
-
-    @cached_property
-    def _root_weights(self) -> Tensor:
-        # (sqrt(r / (l + r)) - 1) / (P l), without the difference of what may be nearly equal.
-        high, root = (self.variances + self.ridge).sqrt(), math.sqrt(self.ridge)
-        return -1 / (len(self.codes) * high * (high + root))
-
-    def _length_of(self, squares: Tensor, along: Tensor) -> Tensor:
-        return ((squares + along.square() @ self._weights) / self.ridge).clamp(min=0).sqrt().clamp(min=_SHORTEST)
+    def mapped(self, these: Whitened, matrix: Tensor) -> Tensor:
+        """Return ``A z``, z at length 1 (zero stays zero), float64 [B, rank]; A is integers [rank, F]."""
+        matrix = matrix.double()
+        bent = self.multiply(self.root(self), self._public @ matrix.mT)
+        mapped = these.codes @ matrix.mT - self.multiply(these.products, bent)
+        return mapped / (self.ridge**0.5 * these.length[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +126,8 @@ class Whitening:
     ----------
     codes
         X, centred: integers [N, P, F] of whatever type holds them.
-    axes, variances, squares
+    axes, pivots
         With the node axis first.
-    means
-        c of each public person's mean, float64 [N, people, P].
     ridge
         r, float64 [N].
     person
@@ -147,28 +136,40 @@ class Whitening:
 
     codes: Tensor
     axes: Tensor
-    variances: Tensor
-    means: Tensor
-    squares: Tensor
+    pivots: Tensor
     ridge: Tensor
     person: Tensor
+    # Made for the nodes whose LoRA reads z itself.
+    _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
-    def chip(self, node: int) -> ChipWhitening:
-        """Return the whitening of one chip."""
+    @classmethod
+    def fit(cls, codes: Tensor, person: Tensor, within: Tensor, ridge: Tensor) -> Whitening:
+        """Fit on centred public codes, of which `within` are ``W W'``, float64 [N, P, P]."""
+        count = len(person)
+        spread = centred_by_person(torch.eye(count, dtype=torch.float64), person)
+        matrix = within + torch.diag_embed((count * ridge)[:, None].expand(-1, count))
+        solved = exact_algebra.eliminate(torch.cat([matrix, spread.expand_as(matrix)], dim=2), count)
+        axes = solved[:, :, count:].mT.contiguous()
+        return cls(codes, axes, solved[:, :, :count].diagonal(dim1=1, dim2=2).clone(), ridge, person)
+
+    def chip(self, node: int, multiply: Callable[[Tensor, Tensor], Tensor] = exact_algebra.product) -> ChipWhitening:
+        """Return the whitening of one chip, whose numbers are the same everywhere; with torch's product, sooner."""
+
+        def root(chip: ChipWhitening) -> Tensor:
+            if node not in self._roots:
+                self._roots[node] = _root(chip)
+            return self._roots[node]
+
         return ChipWhitening(
-            self.codes[node],
-            self.axes[node],
-            self.variances[node],
-            self.means[node][self.person],
-            self.squares[node],
-            float(self.ridge[node]),
+            self.codes[node], self.axes[node], self.pivots[node], float(self.ridge[node]), self.person, multiply, root
         )
 
     def renewed(self, node: int, fitted: Whitening) -> Whitening:
         """Put in one chip's whitening, fitted on it alone, and return what has all chips' by then."""
         codes = self.codes.to(torch.promote_types(self.codes.dtype, fitted.codes.dtype))
-        codes[node], self.axes[node], self.variances[node] = fitted.codes[0], fitted.axes[0], fitted.variances[0]
-        self.means[node], self.squares[node], self.ridge[node] = fitted.means[0], fitted.squares[0], fitted.ridge[0]
+        codes[node], self.axes[node], self.pivots[node] = fitted.codes[0], fitted.axes[0], fitted.pivots[0]
+        self.ridge[node] = fitted.ridge[0]
+        self._roots.pop(node, None)
         return replace(self, codes=codes)
 
     @property
@@ -176,3 +177,27 @@ class Whitening:
         """Multiply-accumulates of whitening one vector on a device, which keeps P directions."""
         _, public, features = self.codes.shape
         return features * (2 * public + 1)
+
+
+def centred_by_person(rows: Tensor, person: Tensor) -> Tensor:
+    """Return rows, integers in float64 [..., P, C], less the mean of their person's: ``H rows``."""
+    of_person = functional.one_hot(person).double()
+    return rows - (of_person.mT @ rows / of_person.sum(dim=0)[:, None])[..., person, :]
+
+
+def within_products(products: Tensor, person: Tensor) -> Tensor:
+    """Return ``H P H`` of inner products of integers, float64 [..., P, P]: symmetric, and by element from exact sums."""
+    of_person = functional.one_hot(person).double()
+    samples = of_person.sum(dim=0)
+    means = (products @ of_person / samples)[..., person]
+    both = (of_person.mT @ products @ of_person / (samples[:, None] * samples))[..., person, :][..., person]
+    return products - (means + means.mT) + both
+
+
+def _root(chip: ChipWhitening) -> Tensor:
+    count, public = len(chip.codes), chip.codes.double()
+    smallest = count * chip.ridge
+    matrix = within_products(public @ public.mT, chip.person) + smallest * torch.eye(count, dtype=torch.float64)
+    bent = exact_algebra.inverse(matrix + smallest**0.5 * exact_algebra.square_root(matrix, smallest))
+    spread = centred_by_person(torch.eye(count, dtype=torch.float64), chip.person)
+    return exact_algebra.product(exact_algebra.product(spread, bent), spread)

@@ -40,17 +40,9 @@ def read_samples(shape: LoraShape, chip: ChipWhitening, samples: Whitened) -> St
     stage = Stage.of(shape)
     if stage.neurons:
         return stage.samples(samples.codes[None])
-    projected = project(shape, chip.unit(samples))[None, :, None]
-    return StageSamples.of(stage, projected, projected[..., :0])
-
-
-def read_public(shape: LoraShape, chip: ChipWhitening) -> StageSamples:
-    """Return a chip's public samples as they are read, with a node axis of 1."""
-    stage = Stage.of(shape)
-    if stage.neurons:
-        return stage.samples(chip.codes[None])
-    projected = project_public(shape, chip)[None, :, None]
-    return StageSamples.of(stage, projected, projected[..., :0])
+    # A branch's logits are these times B'.
+    projected = chip.mapped(samples, frozen_a(shape.a_seed, shape.rank, shape.features)) * (shape.alpha / shape.rank)
+    return StageSamples.of(stage, projected[None, :, None], projected[None, :, None, :0])
 
 
 def nobody(public: StageSamples) -> Tensor:
@@ -61,11 +53,7 @@ def nobody(public: StageSamples) -> Tensor:
     return exact.on_grid(answers.double().sum(dim=1, keepdim=True) / answers.shape[1], READ_BITS).float()
 
 
-def project(shape: LoraShape, unit: Tensor) -> Tensor:
-    """Return ``alpha / rank * A z``, float64 [..., rank], so that the branch's logits are this times B'."""
-    return unit @ frozen_a(shape.a_seed, shape.rank, shape.features).mT * (shape.alpha / shape.rank)
-
-
-def project_public(shape: LoraShape, chip: ChipWhitening) -> Tensor:
-    """Return what `project` does of a chip's public samples, float64 [P, rank]."""
-    return chip.public_map(frozen_a(shape.a_seed, shape.rank, shape.features)) * (shape.alpha / shape.rank)
+def nobody_on(shape: LoraShape, chip: ChipWhitening) -> Tensor:
+    """Return `nobody` of one chip, for which the public samples are not mapped if there are no neurons."""
+    stage = Stage.of(shape)
+    return nobody(stage.samples(chip.codes[None])) if stage.neurons else torch.zeros(1, 1, 0)

@@ -24,7 +24,7 @@ STATE_BITS = 16
 #: Fraction bits of A x, of loss weights, of the error of a logit, and of sigmoid and softplus.
 PROJECTED_BITS, WEIGHT_BITS, ERROR_BITS, TABLE_BITS = 11, 20, 16, 16
 #: Sums of fewer grid steps are exact in float64, and in float32.
-_LIMIT, _LIGHT_LIMIT = 2.0**53, 2.0**24
+LIMIT, _LIGHT_LIMIT = 2.0**53, 2.0**24
 #: Logits beyond this are as good as this in the tables, which have `_LOGIT_BITS` fraction bits.
 _LOGIT_LIMIT, _LOGIT_BITS = 16, 6
 #: Adam's decay rates are ``1 - 2^-k``; its step sizes are integers at ``2^-_STEP_BITS``.
@@ -64,7 +64,7 @@ def check_sums(**sums: tuple[float, int]) -> None:
     wide = [
         f"{name} may reach {reach:.3g} at 2^-{bits}"
         for name, (reach, bits) in sums.items()
-        if not reach * 2.0**bits < _LIMIT
+        if not reach * 2.0**bits < LIMIT
     ]
     if wide:
         raise RoundError(f"sums must stay below 2^53 steps to be exact; {', '.join(wide)}")

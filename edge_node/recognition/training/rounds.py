@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from edge_node.errors import RoundError
 from edge_node.recognition.bank import AdapterBank, check_shape
-from edge_node.recognition.lora.output_layer import nobody, read_public, read_samples
+from edge_node.recognition.lora.output_layer import nobody, read_samples
 from edge_node.recognition.lora.stage import Stage
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import batch, logistic, neggrad
@@ -189,15 +190,17 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
 
     chip = calibration.whitening.chip(request.node)
     # A mean's length does not matter to a cosine, so the sum stands for it.
-    rows, own, gone, rest = (chip.of(torch.cat([none, *vectors])) for vectors in ([means], groups, hidden, others))
+    parts = [torch.cat([none, *vectors]) for vectors in ([means], groups, hidden, others)]
+    together, ends = chip.of(torch.cat(parts)), itertools.accumulate(map(len, parts))
+    rows, own, gone, rest = (together[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
     public = len(chip.codes)
-    cosine = torch.cat([chip.public_cosine(rows), chip.cosine(own, rows)])
+    cosine = torch.cat([chip.cosine(chip.public, rows), chip.cosine(own, rows)])
     target = torch.zeros(cosine.shape, dtype=torch.float64)
     whose = [column[tag] for tag, codes in zip(kept, groups, strict=True) for _ in range(len(codes))]
     mine = torch.arange(public, len(cosine)), torch.tensor(whose, dtype=torch.int64)
     target[mine] = 1.0
     cosine[mine] = chip.paired_cosine(own, rest)
-    theirs, mine_read = read_public(ticket.lora, chip), read_samples(ticket.lora, chip, own)
+    theirs, mine_read = (read_samples(ticket.lora, chip, whose) for whose in (chip.public, own))
     known = torch.tensor([tag in kept for tag in tags], dtype=torch.bool)
     weight = class_weights(target, torch.ones(len(target), 1), Recipe.of(theirs.stage).own_share)
     return PreparedNode(

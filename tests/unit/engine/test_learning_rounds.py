@@ -10,7 +10,7 @@ from reram_fleet.v1.types_pb2 import (
 
 from edge_node.errors import AdapterError, RoundError
 from edge_node.recognition.engine import RoundRequest
-from edge_node.recognition.lora.output_layer import project
+from edge_node.recognition.lora.output_layer import frozen_a
 from edge_node.recognition.lora.stage import Stage, StageSamples
 from edge_node.recognition.training import neggrad
 from edge_node.recognition.training.factors import Factors
@@ -117,7 +117,8 @@ def lifted(engine, b, codes):
     """Change B so that these samples' logits rise by about 4 on every row."""
     shape = ticket_of(engine, LEARNING_KIND_TRAIN_LORA, []).lora
     chip = engine._calibration.whitening.chip(0)
-    u = project(shape, chip.unit(chip.of(codes))).mean(dim=0)
+    a = frozen_a(shape.a_seed, shape.rank, shape.features)
+    u = (chip.mapped(chip.of(codes), a) * (shape.alpha / shape.rank)).mean(dim=0)
     return b + 4.0 * u / u.square().sum()
 
 

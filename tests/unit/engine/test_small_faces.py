@@ -13,7 +13,7 @@ from edge_node.backbones.random_signs import keyed_signs
 from edge_node.backbones.small_layer import SmallLayer
 from edge_node.errors import EngineError
 from edge_node.recognition.engine import Engine
-from edge_node.recognition.lora.output_layer import nobody, read_public, read_samples
+from edge_node.recognition.lora.output_layer import nobody, read_samples
 from edge_node.recognition.training.factors import Factors
 from edge_node.recognition.training.logistic import GAIN, learnt_logits
 from edge_node.tasks import faces
@@ -122,7 +122,7 @@ def test_lora_names_people_and_a_quarter_of_it_accepts_them(engine):
     device.set_lora(0, None)
 
     chip = device._calibration.whitening.chip(0)
-    samples, public = chip.of(codes[0]), read_public(shape, chip)
+    samples, public = chip.of(codes[0]), read_samples(shape, chip, chip.public)
     factors = Factors(b[None] * 2.0**-SCALE_BITS, rows[None] * 2.0**-SCALE_BITS)
     learnt = learnt_logits(read_samples(shape, chip, samples), nobody(public), factors)[0].double() / GAIN
     cosine = chip.cosine(samples, device._whitened_people(0, chip))

@@ -44,25 +44,26 @@ def test_cosines_are_those_of_vectors_whitened_in_all_features(calibration, othe
         by_definition(calibration, node, others),
         by_definition(calibration, node, calibration.public_codes[node]),
     )
-    assert torch.allclose(chip.unit(these), z[:3], rtol=0, atol=1e-12)
+    assert torch.allclose(chip.mapped(these, torch.eye(FEATURES)), z[:3], rtol=0, atol=1e-12)
     assert torch.allclose(chip.cosine(these, those), z[:3] @ z[2:].T, rtol=0, atol=1e-12)
     assert torch.allclose(chip.paired_cosine(these, those), (z[:3] * z[2:]).sum(dim=1), rtol=0, atol=1e-12)
-    assert torch.allclose(chip.public_cosine(those), public @ z[2:].T, rtol=0, atol=1e-12)
+    assert torch.allclose(chip.cosine(chip.public, those), public @ z[2:].T, rtol=0, atol=1e-12)
 
 
 def test_map_of_the_public_samples_is_that_of_their_whitened_vectors(calibration):
     matrix = torch.randint(-3, 4, (6, FEATURES), generator=torch.Generator().manual_seed(7))
     public = by_definition(calibration, 1, calibration.public_codes[1])
-    mapped = calibration.whitening.chip(1).public_map(matrix)
+    chip = calibration.whitening.chip(1)
+    mapped = chip.mapped(chip.public, matrix)
     assert torch.allclose(mapped, public @ matrix.double().T, rtol=0, atol=1e-11)
 
 
 def test_vector_of_zeros_is_like_nothing(calibration, others):
     chip = calibration.whitening.chip(0)
     zero, some = chip.of(torch.zeros(1, FEATURES, dtype=torch.int32)), chip.of(others)
-    assert not bool(chip.unit(zero).any())
+    assert not bool(chip.mapped(zero, torch.eye(FEATURES)).any())
     assert not bool(chip.cosine(zero, some).any())
-    assert not bool(chip.public_cosine(zero).any())
+    assert not bool(chip.cosine(chip.public, zero).any())
 
 
 def test_typical_length_is_the_median_of_public_samples_that_the_covariance_does_not_know(calibration, codes):
