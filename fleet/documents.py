@@ -192,9 +192,7 @@ def cohort_document(shard: operator.CohortShard) -> Document:
     return {
         **fields(shard, "shard", "rounds"),
         "entries": {member.subject_tag: member.entry for member in shard.members},
-        "log": [
-            {"nodes": dict(sorted(entry.nodes.items())), **fields(entry, "inputs", "rewritten")} for entry in shard.log
-        ],
+        "log": [{"nodes": list(entry.nodes), **fields(entry, "inputs", "rewritten")} for entry in shard.log],
         **fields(shard, "digest", "replay_job_id", or_none=True),
         "replay_from": shard.replay_from if shard.HasField("replay_from") else None,
         "audit": {

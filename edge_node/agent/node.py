@@ -30,7 +30,6 @@ from edge_node.agent.inference import Inference
 from edge_node.agent.lease import ServeState, ServeStatus
 from edge_node.agent.rounds import OpenedRound, Rounds, compute
 from edge_node.errors import EngineError, LogRejectedError, ProtocolError, TicketRefusedError
-from edge_node.recognition.environment import environment
 from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
@@ -181,7 +180,6 @@ class Node:
             receipt_counter=position.receipt_counter,
             last_receipt_hash=position.last_receipt_hash,
             session_public_key=self._new_session_key(),
-            environment=environment()["hash"],
             metrics_port=self.metrics_port,
             chip=self.context.engine.chip_figures(self.context.node_index),
             concepts=self.context.image_generator.concepts if self.context.image_generator is not None else (),

@@ -100,7 +100,9 @@ class ScoreCalibration:
                 scores, lengths = fitted.left_out()
                 threshold[where], typical[where] = _threshold(scores), lengths.median(dim=1).values
                 first += len(some)
-        axes, pivots, ridge = (torch.cat(parts) for parts in zip(*((w.axes, w.pivots, w.ridge) for w in whitening), strict=True))
+        axes, pivots, ridge = (
+            torch.cat(parts) for parts in zip(*((w.axes, w.pivots, w.ridge) for w in whitening), strict=True)
+        )
         whitened = Whitening(kept, axes, pivots, ridge, fitted.person)
         return cls(centre, whitened, threshold, typical, person)
 

@@ -186,7 +186,7 @@ def centred_by_person(rows: Tensor, person: Tensor) -> Tensor:
 
 
 def within_products(products: Tensor, person: Tensor) -> Tensor:
-    """Return ``H P H`` of inner products of integers, float64 [..., P, P]: symmetric, and by element from exact sums."""
+    """Return ``H P H`` of inner products of integers, float64 [..., P, P]: by element, from sums that are exact."""
     of_person = functional.one_hot(person).double()
     samples = of_person.sum(dim=0)
     means = (products @ of_person / samples)[..., person]

@@ -11,8 +11,8 @@ from typing import Any
 class LoggedRound:
     """One round, as it happened."""
 
-    #: Nodes whose replies were averaged, each with the hash of its environment.
-    nodes: Mapping[str, str]
+    #: Nodes whose replies were averaged.
+    nodes: frozenset[str]
     #: Digest of what the shard's people had contributed; empty if that changed while the round ran.
     inputs: str
     #: A replay could not have the nodes of before: the round stands as it went then.
@@ -20,16 +20,16 @@ class LoggedRound:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"nodes": dict(sorted(self.nodes.items())), "inputs": self.inputs, "rewritten": self.rewritten}
+        return {"nodes": sorted(self.nodes), "inputs": self.inputs, "rewritten": self.rewritten}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LoggedRound:
         """Read what `to_json` returned."""
-        return cls(dict(value["nodes"]), str(value["inputs"]), bool(value["rewritten"]))
+        return cls(frozenset(value["nodes"]), str(value["inputs"]), bool(value["rewritten"]))
 
     def replaced_by(self, again: LoggedRound) -> LoggedRound:
         """Return the entry of a round that a replay has done again."""
-        return replace(again, rewritten=self.rewritten or self.nodes.keys() != again.nodes.keys())
+        return replace(again, rewritten=self.rewritten or self.nodes != again.nodes)
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,13 @@ class CohortHistory:
 def differences(logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], first_round: int = 0) -> list[str]:
     """Return why re-executed rounds could give other integers than the logged ones, one line each.
 
-    None: same nodes, same environments, same samples, so the integers must be equal to the bit.
+    None: same nodes, same samples, so the integers must be equal to the bit, whatever the nodes compute with.
     """
     lines = []
     for number, (then, now) in enumerate(zip(logged, repeated, strict=True), first_round):
-        if then.nodes.keys() != now.nodes.keys():
-            missing = ", ".join(sorted(then.nodes.keys() - now.nodes.keys()))
+        if then.nodes != now.nodes:
+            missing = ", ".join(sorted(then.nodes - now.nodes))
             lines.append(f"round {number}: computed without {missing or 'the logged nodes alone'}")
-        elif then.nodes != now.nodes:
-            lines.append(f"round {number}: the environment of a node is another one now")
         if then.inputs != now.inputs or not then.inputs:
             lines.append(f"round {number}: people of the shard have had samples captured since")
     return lines

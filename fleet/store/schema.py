@@ -461,7 +461,7 @@ cohort_round = Table(
     metadata,
     Column("shard", ForeignKey("cohort_shard.shard"), primary_key=True),
     Column("round", Integer, primary_key=True, autoincrement=False, comment="dense: 0, 1, 2, ..."),
-    Column("nodes", sa.JSON, nullable=False, comment="who answered: node id to hash of its environment"),
+    Column("nodes", JsonOf(frozenset, sorted), nullable=False, comment="ids of who answered"),
     Column("inputs", String(64), nullable=False, comment="digest of (tag, node, sequence); '' is mixed"),
     Column("rewritten", sa.Boolean(create_constraint=False), nullable=False, comment="by a replay"),
 )

@@ -251,7 +251,7 @@ class CohortJobs(Part):
         elif line.holds:
             audit["state"] = "reproduced"
         else:
-            # The same nodes, environments and samples give the same bits: then nothing excuses a difference.
+            # The same nodes and samples give the same bits, wherever they compute: nothing else excuses a difference.
             audit["state"] = "inconclusive" if detail else "not-reproduced"
         self._tx.cohorts.set_audit(found.shard, audit)
 

@@ -155,12 +155,11 @@ class Cohorts(Part):
         history = self._tx.cohorts.get(shard).history
         for row in self._tx.cohorts.replaying(shard):
             log = history.log[row.from_round :]
-            environments = sorted({name[:12] or "unknown" for entry in log for name in entry.nodes.values()})
             again = [str(number) for number, entry in enumerate(log, row.from_round) if entry.rewritten]
             basis = (
                 f"shard {shard} of {self._tx.cohorts.count()} was trained again without the person from round "
                 f"{row.from_round} to {history.rounds - 1} on its logged nodes: bitwise what it would be had "
-                f"they never entered, within environment {', '.join(environments)}; digest {digest}"
+                f"they never entered; digest {digest}"
             )
             if again:
                 basis += f"; in round {', '.join(again)} a logged node was out of reach, and the log now says so"

@@ -261,8 +261,7 @@ class Rounds(Part):
         if round_number != len(found.log) + 1:
             return
         inputs = self._inputs(job)
-        environments = {node: self._env.sessions.environment_of(node) for node in sorted(nodes)}
-        entry = LoggedRound(environments, inputs if inputs == found.begun_inputs else "")
+        entry = LoggedRound(frozenset(nodes), inputs if inputs == found.begun_inputs else "")
         self._tx.cohorts.log_job_round(job.job_id, [*found.log, entry])
 
     def _inputs(self, job: LearningJobRow) -> str:

@@ -85,8 +85,6 @@ class Reports(Part):
         announced = self._env.sessions.of(node.node_id)
         announced.session_key = hello.session_public_key
         announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
-        # Logged with every round that the node takes part in: a hash, whatever it sends.
-        announced.environment = hello.environment[:64]
         announced.concepts = frozenset(hello.concepts[:MOST_CONCEPTS])
         self._tx.tallies.add(Tally.STREAMS, ALL)
         return node.node_id

@@ -73,8 +73,6 @@ class Announced:
     awaited_since_ms: int | None = None
     #: Raw X25519 key (32 bytes) that job keys are sealed to, signed by the node; empty: nothing usable.
     session_key: bytes = b""
-    #: Hash of what its float32 results depend on; empty if it has said nothing.
-    environment: str = ""
     #: Things and styles that its backbone knows; none of a node that recognises.
     concepts: frozenset[str] = frozenset()
     #: host:port of its `/metrics`, where Prometheus may reach it; empty: nowhere.
@@ -120,10 +118,6 @@ class Sessions:
     def of(self, node_id: str) -> Announced:
         """Return what a node has announced; whatever it says next is noted there."""
         return self._announced.setdefault(node_id, Announced())
-
-    def environment_of(self, node_id: str) -> str:
-        """Return what a node has announced of its environment; nothing is kept of a name that never did."""
-        return self._announced.get(node_id, Announced()).environment
 
     def known_concepts(self) -> frozenset[str]:
         """Return the things and styles that some connected node's backbone knows."""

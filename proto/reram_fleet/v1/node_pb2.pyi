@@ -58,7 +58,7 @@ class Challenge(_message.Message):
     def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter", "session_public_key", "last_receipt_hash", "metrics_port", "chip", "environment", "concepts")
+    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter", "session_public_key", "last_receipt_hash", "metrics_port", "chip", "concepts")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_NONCE_FIELD_NUMBER: _ClassVar[int]
@@ -73,7 +73,6 @@ class Hello(_message.Message):
     LAST_RECEIPT_HASH_FIELD_NUMBER: _ClassVar[int]
     METRICS_PORT_FIELD_NUMBER: _ClassVar[int]
     CHIP_FIELD_NUMBER: _ClassVar[int]
-    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     CONCEPTS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
@@ -89,9 +88,8 @@ class Hello(_message.Message):
     last_receipt_hash: bytes
     metrics_port: int
     chip: _types_pb2.ChipFigures
-    environment: str
     concepts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ..., session_public_key: _Optional[bytes] = ..., last_receipt_hash: _Optional[bytes] = ..., metrics_port: _Optional[int] = ..., chip: _Optional[_Union[_types_pb2.ChipFigures, _Mapping]] = ..., environment: _Optional[str] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ..., session_public_key: _Optional[bytes] = ..., last_receipt_hash: _Optional[bytes] = ..., metrics_port: _Optional[int] = ..., chip: _Optional[_Union[_types_pb2.ChipFigures, _Mapping]] = ..., concepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SessionKey(_message.Message):
     __slots__ = ("fleet_id", "node_id", "generation", "public_key")

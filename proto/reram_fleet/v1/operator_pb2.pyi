@@ -575,21 +575,14 @@ class CohortMember(_message.Message):
     def __init__(self, subject_tag: _Optional[str] = ..., entry: _Optional[int] = ...) -> None: ...
 
 class CohortRound(_message.Message):
-    __slots__ = ("nodes", "inputs", "rewritten")
-    class NodesEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    NODES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("inputs", "rewritten", "nodes")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     REWRITTEN_FIELD_NUMBER: _ClassVar[int]
-    nodes: _containers.ScalarMap[str, str]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     inputs: str
     rewritten: bool
-    def __init__(self, nodes: _Optional[_Mapping[str, str]] = ..., inputs: _Optional[str] = ..., rewritten: _Optional[bool] = ...) -> None: ...
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, inputs: _Optional[str] = ..., rewritten: _Optional[bool] = ..., nodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CohortAudit(_message.Message):
     __slots__ = ("state", "job_id", "lines", "detail")

@@ -52,7 +52,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         self.dropped = False
         self.changed = threading.Condition()
         self.next_job_states = ["queued", "running", "succeeded"]
-        entry = operator.CohortRound(nodes={"node-1": "e" * 64}, inputs="i" * 64)
+        entry = operator.CohortRound(nodes=["node-1"], inputs="i" * 64)
         self.cohorts = [
             operator.CohortShard(
                 shard=0,

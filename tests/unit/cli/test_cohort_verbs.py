@@ -26,7 +26,7 @@ def test_number_of_shards_is_refused_for_a_shared_lora(cli):
 def test_cohorts_are_shown_with_all_that_decides_their_rows(cli):
     first, second = cli.json("learn", "cohorts")["items"]
     assert first["entries"] == {"a" * 32: 0}
-    assert first["log"] == [{"nodes": {"node-1": "e" * 64}, "inputs": "i" * 64, "rewritten": False}]
+    assert first["log"] == [{"nodes": ["node-1"], "inputs": "i" * 64, "rewritten": False}]
     assert (first["digest"], first["replay_from"]) == ("00" * 32, None)
     assert (second["digest"], second["replay_from"]) == (None, 0)
     table = cli.run("learn", "cohorts").stdout

@@ -3,8 +3,8 @@ from fleet.domain.cohort import CohortHistory, LoggedRound, Segment, differences
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
 
 
-def logged(*nodes, inputs="i", rewritten=False, environment="e"):
-    return LoggedRound(dict.fromkeys(nodes, environment), inputs, rewritten)
+def logged(*nodes, inputs="i", rewritten=False):
+    return LoggedRound(frozenset(nodes), inputs, rewritten)
 
 
 def history(entries, rounds=6):
@@ -43,7 +43,7 @@ def test_nodes_of_some_rounds():
 def test_round_survives_its_way_through_json():
     entry = logged("n2", "n1", rewritten=True)
     assert LoggedRound.from_json(entry.to_json()) == entry
-    assert list(entry.to_json()["nodes"]) == ["n1", "n2"]
+    assert entry.to_json()["nodes"] == ["n1", "n2"]
 
 
 def test_round_done_again_with_other_nodes_is_marked_and_stays_so():
@@ -53,16 +53,15 @@ def test_round_done_again_with_other_nodes_is_marked_and_stays_so():
     assert then.replaced_by(now).replaced_by(logged("n1")).rewritten
 
 
-def test_same_nodes_environments_and_samples_excuse_no_difference():
+def test_same_nodes_and_samples_excuse_no_difference():
     assert differences([logged("n1")], [logged("n1")]) == []
 
 
 def test_each_reason_why_integers_may_differ_is_told():
-    then = [logged("n1", "n2"), logged("n1"), logged("n1"), logged("n1", inputs="")]
-    now = [logged("n1"), logged("n1", environment="f"), logged("n1", inputs="j"), logged("n1", inputs="")]
+    then = [logged("n1", "n2"), logged("n1"), logged("n1", inputs="")]
+    now = [logged("n1"), logged("n1", inputs="j"), logged("n1", inputs="")]
     assert differences(then, now, first_round=4) == [
         "round 4: computed without n2",
-        "round 5: the environment of a node is another one now",
+        "round 5: people of the shard have had samples captured since",
         "round 6: people of the shard have had samples captured since",
-        "round 7: people of the shard have had samples captured since",
     ]

@@ -10,7 +10,6 @@ from reram_fleet.cohorts import shard_of
 from reram_fleet.errors import KeyFileError
 
 from edge_node.errors import RoundError, StateFolderError
-from edge_node.recognition.environment import environment
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.exact import PROJECTED_BITS
 from fleet.lab.lora.bank import LoraBank
@@ -273,17 +272,6 @@ def test_commitments_bind_person_node_codes_and_salt(nodes):
         )
         == 7
     )
-
-
-def test_the_environment_hash_follows_the_number_of_threads():
-    before = environment()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
-        assert environment()["hash"] != before["hash"]
-    finally:
-        torch.set_num_threads(threads)
-    assert environment() == before
 
 
 def test_plans_of_other_shards_have_other_streams(nodes):

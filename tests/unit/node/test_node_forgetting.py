@@ -11,7 +11,6 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import JournalError, LogRejectedError, ProtocolError
-from edge_node.recognition.environment import environment
 from edge_node.testing import FakeCoordinator, log_range
 from tests.unit.node.talk import (
     Restart,
@@ -298,4 +297,3 @@ def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, 
     assert answers[0].WhichOneof("message") == "hello"
     hello = signing.open_envelope(answers[0].hello, node_pb2.Hello, identity(node).receipt_public_key)
     assert (hello.challenge_nonce, hello.generation, hello.log_head) == (b"fresh", 1, coordinator.log_head)
-    assert hello.environment == environment()["hash"]

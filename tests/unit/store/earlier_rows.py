@@ -188,7 +188,7 @@ ROWS: dict[str, list[dict]] = {
     "revision_head_tag": [{"revision": 2, "tag": "a1" * 16}],
     "cohort_shard": [{"shard": 3, "replay_from": 1, "replay_job_id": "j2", "audit": {"rounds": 2}}],
     "cohort_member": [{"tag": "a1" * 16, "shard": 3, "entry": 1}],
-    "cohort_round": [{"shard": 3, "round": 0, "nodes": {"n1": "hash"}, "inputs": "ab", "rewritten": True}],
+    "cohort_round": [{"shard": 3, "round": 0, "nodes": ["n1", "n2"], "inputs": "ab", "rewritten": True}],
     "cohort_checkpoint": [{"shard": 3, "round": 7, "ciphertext": b"state", "key_id": "k"}],
     "cohort_forget": [{"campaign_id": "c1", "shard": 3, "from_round": 1, "outcome": "replayed", "basis": "equal"}],
     "cohort_job": [{"job_id": "j2", "shard": 3, "purpose": "replay", "first_round": 1, "min_revision": 2}],
@@ -245,7 +245,7 @@ _ALIKE: dict[str, dict] = {
         "created_at_ms": 1,
         "retry_at_ms": None,
     },
-    "cohort_job": {"overtaken": 0, "begun_inputs": "", "log": []},
+    "cohort_job": {"overtaken": 0, "begun_inputs": "", "log": [{"nodes": ["n2"], "inputs": "", "rewritten": False}]},
 }
 
 #: Column that the database fills by itself.
@@ -298,6 +298,7 @@ def read_rows(url: str) -> Rows:
 
 def _fill(connection: sa.Connection) -> Rows:
     tables = {_RENAMED.get(table.name, table.name): table for table in _tables(connection)}
+    revision: str = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
     assert set(tables) <= set(ROWS), "a table without rows: add them here"
     filled: Rows = {}
     for name, rows in ROWS.items():
@@ -305,14 +306,19 @@ def _fill(connection: sa.Connection) -> Rows:
             known = tables[name].columns.keys()
             whole = [{**_ALIKE.get(name, {}), **row} for row in rows]
             filled[name] = [{column: row[column] for column in known if column != _NUMBERED} for row in whole]
-            connection.execute(sa.insert(tables[name]), [_as_then(row, tables) for row in filled[name]])
+            connection.execute(sa.insert(tables[name]), [_as_then(row, revision) for row in filled[name]])
     return filled
 
 
-def _as_then(row: dict, tables: dict) -> dict:
-    """Return a row in the words of its time: samples were clips as long as checkpoints were slices."""
-    if "metrics" in row and tables.get("cohort_checkpoint", tables["fleet"]).name != "cohort_checkpoint":
-        return {**row, "metrics": {name.replace("_samples", "_clips"): value for name, value in row["metrics"].items()}}
+def _as_then(row: dict, revision: str) -> dict:
+    """Return a row in the words of its time: samples were clips, and nodes of a round had a hash each."""
+    if "metrics" in row and revision < "0005":
+        row = {**row, "metrics": {name.replace("_samples", "_clips"): value for name, value in row["metrics"].items()}}
+    if "nodes" in row and revision < "0013":
+        row = {**row, "nodes": dict.fromkeys(row["nodes"], "hash")}
+    if "log" in row and revision < "0013":
+        log = [{**entry, "nodes": dict.fromkeys(entry["nodes"], "hash")} for entry in row["log"]]
+        row = {**row, "log": log}
     return row
 
 

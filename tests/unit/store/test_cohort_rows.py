@@ -10,7 +10,7 @@ from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, NotFoundError
 
 A, B = "a" * 32, "b" * 32
-ROUND = LoggedRound({"n1": "e"}, "i")
+ROUND = LoggedRound(frozenset({"n1"}), "i")
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def test_history_is_what_was_entered_and_logged(tx):
     tx.cohorts.enter(1, [A], 0)
     tx.cohorts.enter(1, [B], 1)
     tx.cohorts.log_rounds(1, 0, [ROUND, ROUND])
-    tx.cohorts.log_rounds(1, 1, [LoggedRound({"n2": "f"}, "", rewritten=True)])
+    tx.cohorts.log_rounds(1, 1, [LoggedRound(frozenset({"n2"}), "", rewritten=True)])
     history = tx.cohorts.get(1).history
     assert history.entries == {A: 0, B: 1}
-    assert history.log == (ROUND, LoggedRound({"n2": "f"}, "", rewritten=True))
+    assert history.log == (ROUND, LoggedRound(frozenset({"n2"}), "", rewritten=True))
     assert tx.cohorts.get(0).history.entries == {}
 
 

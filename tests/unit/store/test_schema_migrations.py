@@ -205,7 +205,8 @@ def read_everything(tx):
     job, other = tx.learning.list()
     assert (job.flower_run_id, job.metrics, other.metrics) == (2**63, {"kept_samples_after": 2.0}, {})
     for shard in tx.cohorts.list():
-        assert (shard.history.entries, len(shard.history.log)) == ({ANN: 1}, 1)
+        ((entry,), (of_job,)) = shard.history.log, tx.cohorts.job("j2").log
+        assert (shard.history.entries, entry.nodes, of_job.nodes) == ({ANN: 1}, {"n1", "n2"}, {"n2"})
         assert [checkpoint.round_number for checkpoint in tx.cohorts.checkpoints(3)] == [7]
         assert [tx.cohorts.job("j2").first_round, *(forget.basis for forget in tx.cohorts.forgets("c1"))] == [
             1,

@@ -1,0 +1,36 @@
+"""Rounds of a cohort name their nodes alone: what these compute with decides nothing any more (ADR 34)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+
+_COMMENT = "ids of who answered"
+_EARLIER_COMMENT = "who answered: node id to hash of its environment"
+
+
+def upgrade() -> None:
+    """Keep the names of nodes, sorted, and leave out the hash beside each."""
+    rounds = sa.table(
+        "cohort_round", sa.column("shard", sa.Integer), sa.column("round", sa.Integer), sa.column("nodes", sa.JSON)
+    )
+    jobs = sa.table("cohort_job", sa.column("job_id", sa.String), sa.column("log", sa.JSON))
+    connection = op.get_bind()
+    for shard, number, nodes in connection.execute(sa.select(rounds)).all():
+        found = sa.update(rounds).where(rounds.c.shard == shard, rounds.c.round == number)
+        connection.execute(found.values(nodes=sorted(nodes)))
+    for job_id, log in connection.execute(sa.select(jobs)).all():
+        connection.execute(sa.update(jobs).where(jobs.c.job_id == job_id).values(log=[_named(entry) for entry in log]))
+    if connection.dialect.name == "postgresql":
+        op.alter_column(
+            "cohort_round", "nodes", comment=_COMMENT, existing_comment=_EARLIER_COMMENT, existing_type=sa.JSON()
+        )
+
+
+def _named(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "nodes": sorted(entry["nodes"])}
