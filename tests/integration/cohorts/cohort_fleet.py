@@ -136,7 +136,14 @@ class CohortFleet:
     codes: CodeRange = CODES
 
     @classmethod
-    def make(cls, folder: Path, clock: Any, node_ids: Sequence[str], codes: CodeRange = CODES) -> CohortFleet:
+    def make(
+        cls,
+        folder: Path,
+        clock: Any,
+        node_ids: Sequence[str],
+        codes: CodeRange = CODES,
+        make_node: Callable[[str, NodeClock], LearningNode] = LearningNode,
+    ) -> CohortFleet:
         folder.mkdir(parents=True)
         CoordinatorKeys.load_or_create(folder / "keys")
         with Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=clock) as store, store.transaction() as tx:
@@ -144,7 +151,7 @@ class CohortFleet:
         coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock, codes=codes)
         fleet = cls(folder, {}, clock, set(node_ids), coordinator, codes)
         for number, node_id in enumerate(node_ids):
-            fleet.nodes[node_id] = LearningNode(node_id, NodeClock(clock))
+            fleet.nodes[node_id] = make_node(node_id, NodeClock(clock))
             coordinator.enroll(fleet.nodes[node_id])
             with coordinator.transaction() as unit:
                 unit.tx.nodes.set_flower_node_id(node_id, 100 + number)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from reram_fleet.code_ranges import CodeRange
 
 from fleet.coordinator.testing import CODES
-from tests.integration.cohorts.cohort_fleet import CohortFleet, samples_of, tags_in
+from tests.integration.cohorts.cohort_fleet import CohortFleet, LearningNode, NodeClock, samples_of, tags_in
 
 NODES = ("n1", "n2", "n3")
 
@@ -34,9 +35,14 @@ class Clock:
 CLOCK = Clock()
 
 
-def build(folder: Path, *absent: str, codes: CodeRange = CODES) -> CohortFleet:
+def build(
+    folder: Path,
+    *absent: str,
+    codes: CodeRange = CODES,
+    make_node: Callable[[str, NodeClock], LearningNode] = LearningNode,
+) -> CohortFleet:
     """Train two rounds; Cem enters; two more; Deb is enrolled too late to be in anything."""
-    fleet = CohortFleet.make(folder, CLOCK, NODES, codes)
+    fleet = CohortFleet.make(folder, CLOCK, NODES, codes, make_node)
     first = {tag: AT[tag] for tag in (ANN, BOB, EVE, FAY) if tag not in absent}
     fleet.enrol(first)
     fleet.train("t1")
