@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -115,7 +116,7 @@ class ChipWhitening:
         matrix = matrix.double()
         bent = self.multiply(self.root(self), self._public @ matrix.mT)
         mapped = these.codes @ matrix.mT - self.multiply(these.products, bent)
-        return mapped / (self.ridge**0.5 * these.length[:, None])
+        return mapped / (math.sqrt(self.ridge) * these.length[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +199,6 @@ def _root(chip: ChipWhitening) -> Tensor:
     count, public = len(chip.codes), chip.codes.double()
     smallest = count * chip.ridge
     matrix = within_products(public @ public.mT, chip.person) + smallest * torch.eye(count, dtype=torch.float64)
-    bent = exact_algebra.inverse(matrix + smallest**0.5 * exact_algebra.square_root(matrix, smallest))
+    bent = exact_algebra.inverse(matrix + math.sqrt(smallest) * exact_algebra.square_root(matrix, smallest))
     spread = centred_by_person(torch.eye(count, dtype=torch.float64), chip.person)
     return exact_algebra.product(exact_algebra.product(spread, bent), spread)

@@ -21,11 +21,12 @@ def upgrade() -> None:
     )
     jobs = sa.table("cohort_job", sa.column("job_id", sa.String), sa.column("log", sa.JSON))
     connection = op.get_bind()
-    for shard, number, nodes in connection.execute(sa.select(rounds)).all():
-        found = sa.update(rounds).where(rounds.c.shard == shard, rounds.c.round == number)
-        connection.execute(found.values(nodes=sorted(nodes)))
-    for job_id, log in connection.execute(sa.select(jobs)).all():
-        connection.execute(sa.update(jobs).where(jobs.c.job_id == job_id).values(log=[_named(entry) for entry in log]))
+    for row in connection.execute(sa.select(rounds)).all():
+        found = sa.update(rounds).where(rounds.c.shard == row.shard, rounds.c.round == row.round)
+        connection.execute(found.values(nodes=sorted(row.nodes)))
+    for row in connection.execute(sa.select(jobs)).all():
+        log = [_named(entry) for entry in row.log]
+        connection.execute(sa.update(jobs).where(jobs.c.job_id == row.job_id).values(log=log))
     if connection.dialect.name == "postgresql":
         op.alter_column(
             "cohort_round", "nodes", comment=_COMMENT, existing_comment=_EARLIER_COMMENT, existing_type=sa.JSON()
