@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reram_fleet.code_ranges import CodeRange, LoraStage
+from reram_fleet.v1.types_pb2 import LoraBranch, LoraRow
 
 from fleet.coordinator.testing import FEATURES
 from tests.integration.cohorts.cohort_fleet import SHARDS, CohortFleet
@@ -58,7 +59,12 @@ def lived(folder: Path, history: History, absent: Sequence[str] = ()) -> CohortF
     return fleet
 
 
-@settings(max_examples=8, deadline=None)
+def learnt(fleet: CohortFleet) -> tuple[list[LoraRow], list[LoraBranch]]:
+    """Return rows and branches: a fleet that never learnt has no shape of a LoRA either."""
+    return list(fleet.lora().rows), list(fleet.lora().branches)
+
+
+@settings(max_examples=5, deadline=None)
 @given(history=histories())
 def test_forgets_in_any_order_leave_the_fleet_in_which_they_never_were(history: History) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +75,7 @@ def test_forgets_in_any_order_leave_the_fleet_in_which_they_never_were(history: 
             fleet.forget(tag)
             fleet.run()
             never = lived(Path(folder, f"never-{len(gone)}"), history, gone)
-            assert fleet.lora() == never.lora()
+            assert learnt(fleet) == learnt(never)
             never.coordinator.close()
         here = [shard for shard in range(SHARDS) if fleet.shard(shard).history.entries]
         assert [audited(fleet, shard)["state"] for shard in here] == ["reproduced"] * len(here)
