@@ -45,9 +45,7 @@ class Arrivals:
         """Everybody who is never forgotten."""
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
-    def accuracies(
-        self, truth: Sequence[str], best_tag: Sequence[Sequence[str]], waves: int
-    ) -> tuple[float, ...]:
+    def accuracies(self, truth: Sequence[str], best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
         """Return for each of the first waves the share of samples of its people, but those who leave, named right.
 
         `truth` has whose each sample is, [B], and `best_tag` its best match on each node, [N][B].

@@ -1,8 +1,8 @@
 """A batch of N nodes against N single nodes: how much of what they compute differs.
 
 For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and once one by
-one, and shown the same inputs. Then what is computed behind them: answers of subject adapters and of a head, and a round
-of learning and of repair, of rows alone and of a stage with its branch. Inputs are made up, but for the voices of
+one, and shown the same inputs. Then what is computed behind them: answers of subject adapters and of a head, and a
+round of learning and of repair, of rows alone and of a stage with its branch. Inputs are made up, but for the voices of
 JapaneseVowels: whose photo it is does not matter to whether two computers agree.
 
 Integers are compared one by one; what is computed in floats, by its largest difference.
