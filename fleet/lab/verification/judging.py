@@ -1,7 +1,8 @@
 """Judging a forget: limits of acceptance, lines, and a verdict for each kind of adapter.
 
 EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never exact,
-however good its figures. What the crossbars hold is MASKED at best. Limits of approximate kinds are differences to a model retrained without the person.
+however good its figures. What the crossbars hold is MASKED at best. Limits of approximate kinds are differences to a
+model retrained without the person.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def judge_mask(evidence: MaskEvidence) -> Judgement:
         return _rate_line(name, rate, "all", rate.hits == rate.total > 0)
 
     def few(name: str, rate: Rate) -> Line:
-        return _rate_line(name, rate, f"<= {SHOWS:g}", 0 < rate.total and rate.value <= SHOWS)
+        return _rate_line(name, rate, f"<= {SHOWS:g}", rate.total > 0 and rate.value <= SHOWS)
 
     others = evidence.others
     lines = [

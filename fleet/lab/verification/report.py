@@ -50,7 +50,10 @@ class VerificationReport:
 
     @property
     def holds(self) -> bool:
-        """Whether every kind is forgotten, or masked if it cannot be, and no cell was written; nothing follows from no evidence."""
+        """Whether every kind is forgotten, or masked if it cannot be, and no cell was written.
+
+        Nothing follows from no evidence.
+        """
         judged = self.judgements
         return bool(judged) and self.cell_writes == 0 and all(one.verdict.holds for one in judged)
 
