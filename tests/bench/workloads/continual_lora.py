@@ -108,7 +108,7 @@ class LoraLife:
         found = fleet.engine.identify(torch.cat(list(codes.values()), dim=1), Phase.VERIFY)
         owner = {person.tag: self._names[number] for number, person in fleet.people.items()}
         truth = [name for name, samples in codes.items() for _ in range(samples.shape[1])]
-        # Canaries have no name.
+        # Canaries have no name. Every fleet draws others: answers may differ where all else is equal to the bit.
         return [[owner.get(tag, "") for tag in row] for row in found.best_tag], found.accepted, truth
 
     def _accuracies(self, fleet: VerifiedFleet, waves: int) -> tuple[float, ...]:
