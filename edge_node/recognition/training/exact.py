@@ -107,7 +107,7 @@ def softplus(logits: Tensor) -> Tensor:
 
 
 def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
-    """Share out each row's loss, on the grid of `WEIGHT_BITS`: `own_share` among the person's samples, the rest others'.
+    """Share out a row's loss on the grid of `WEIGHT_BITS`: `own_share` among the person's samples, the rest to others.
 
     `target`, ``[..., S, K]``, is 1 where sample and row are of the same person, and `real`, ``[..., S, 1]``, where
     there is no padding.
