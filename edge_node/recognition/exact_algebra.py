@@ -57,6 +57,13 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return total.mul_(row_scale).mul_(column_scale)
 
 
+def total(values: Tensor) -> Tensor:
+    """Return sums along the last axis, float64, as right as those of `product`, and each by itself alone."""
+    bits = 52 - values.shape[-1].bit_length()
+    parts, scale = _slices(values.double(), -1, bits, 2)
+    return parts[1].sum(dim=-1).mul_(2.0**-bits).add_(parts[0].sum(dim=-1)).mul_(scale[..., 0])
+
+
 def root(squares: Tensor) -> Tensor:
     """Return square roots, float64, correctly rounded: of the processor, which `torch.sqrt` does not ask."""
     return torch.from_numpy(np.sqrt(squares.double().numpy()))
@@ -108,12 +115,12 @@ def square_root(matrix: Tensor, smallest: float) -> Tensor:
     raise EngineError(f"the root of a matrix did not converge in {_MOST_STEPS} steps")
 
 
-def _slices(values: Tensor, dim: int, bits: int) -> tuple[list[Tensor], Tensor]:
+def _slices(values: Tensor, dim: int, bits: int, count: int = _SLICES) -> tuple[list[Tensor], Tensor]:
     """Return integers below ``2^bits``, most significant first, and the scale of the first ones along `dim`."""
     largest = values.abs().amax(dim=dim, keepdim=True) if values.shape[dim] else values.sum(dim=dim, keepdim=True)
     scale = torch.ldexp(torch.ones_like(largest), largest.frexp().exponent - bits)
     rest, parts = values / scale, []
-    for _ in range(_SLICES):
+    for _ in range(count):
         parts.append(rest.round())
         rest = (rest - parts[-1]).mul_(2.0**bits)
     return parts, scale

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
-from edge_node.recognition.exact_algebra import eliminate, product, root
+from edge_node.recognition.exact_algebra import eliminate, root, total
 from edge_node.recognition.training.exact import LIMIT
 from edge_node.recognition.whitening import Whitened, Whitening, centred_by_person, within_products
 
@@ -198,8 +198,7 @@ class _PublicProducts:
 
     def _ridge(self, within: Tensor) -> Tensor:
         """Return r of samples whose W W' this is, float64 [N]."""
-        diagonal = within.diagonal(dim1=1, dim2=2)
-        trace = product(diagonal, torch.ones(diagonal.shape[1], 1))[:, 0]
+        trace = total(within.diagonal(dim1=1, dim2=2))
         if not bool((trace > 0).all()):
             raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
         return SHRINKAGE * trace / within.shape[1] / self.centred.shape[2]

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from edge_node.recognition import exact_algebra
 
+#: Nodes whose public samples are kept as they are compared: 130 kB each.
+_PUBLIC_KEPT = 512
 #: Vectors shorter than this have no direction: their cosines are 0.
 _SHORTEST = 1e-12
 
@@ -42,6 +44,18 @@ class Whitened:
         """Return some of the vectors."""
         return Whitened(self.codes[which], self.products[which], self.along[which], self.length[which])
 
+    def followed_by(self, more: Whitened) -> Whitened:
+        """Return these vectors and then those, of the same chip."""
+        pairs = zip(vars(self).values(), vars(more).values(), strict=True)
+        return Whitened(*(torch.cat(pair) for pair in pairs))
+
+
+class Derived(dict[int, Tensor]):
+    """Numbers of chips, by node, that follow from their whitening: copies have none, and make them again."""
+
+    def __reduce__(self) -> tuple[type[Derived], tuple[()]]:
+        return Derived, ()
+
 
 @dataclass(frozen=True, eq=False)
 class ChipWhitening:
@@ -64,8 +78,11 @@ class ChipWhitening:
         Whose sample each public one is: its place among the people, int64 [P].
     multiply
         Product of float64 matrices: that of `exact_algebra` where all bits count.
-    root
-        ``H B H``, float64 [P, P]; made when it is asked for.
+    node
+        Its place on the node axis.
+    roots, publics
+        What was derived so far: ``H B H``, float64 [P, P]; and of the public samples products, along, and length as a
+        column, side by side.
     """
 
     codes: Tensor
@@ -74,7 +91,9 @@ class ChipWhitening:
     ridge: float
     person: Tensor
     multiply: Callable[[Tensor, Tensor], Tensor]
-    root: Callable[[ChipWhitening], Tensor]
+    node: int
+    roots: Derived
+    publics: Derived
 
     @cached_property
     def _public(self) -> Tensor:
@@ -83,7 +102,16 @@ class ChipWhitening:
     @cached_property
     def public(self) -> Whitened:
         """The public samples."""
-        return self.of(self.codes)
+        if self.multiply is not exact_algebra.product:
+            return self.of(self.codes)
+        kept, count = self.publics.get(self.node), len(self.codes)
+        if kept is None:
+            found = self.of(self.codes)
+            kept = torch.cat([found.products, found.along, found.length[:, None]], dim=1)
+            if len(self.publics) >= _PUBLIC_KEPT:
+                self.publics.clear()
+            self.publics[self.node] = kept
+        return Whitened(self._public, kept[:, :count], kept[:, count:-1], kept[:, -1])
 
     def of(self, codes: Tensor) -> Whitened:
         """Whiten vectors, integers [B, F].
@@ -96,7 +124,7 @@ class ChipWhitening:
         vectors = (vectors * torch.ldexp(torch.ones_like(excess), -excess.frexp().exponent.clamp(min=0))).round_()
         products = vectors @ self._public.mT
         along = self.multiply(products, self.axes)
-        square = self.multiply(along.square(), -1 / self.pivots[:, None])[:, 0].add_(vectors.square().sum(dim=1))
+        square = vectors.square().sum(dim=1) - exact_algebra.total(along.square() / self.pivots)
         length = exact_algebra.root((square / self.ridge).clamp_(min=0)).clamp_(min=_SHORTEST)
         return Whitened(vectors, products, along, length)
 
@@ -107,14 +135,17 @@ class ChipWhitening:
 
     def paired_cosine(self, these: Whitened, those: Whitened) -> Tensor:
         """Return the cosine of each with its like, float64 [these]."""
-        along = self.multiply(these.along * those.along, 1 / self.pivots[:, None])[:, 0]
+        along = exact_algebra.total(these.along * those.along / self.pivots)
         inner = (these.codes * those.codes).sum(dim=1) - along
         return inner / self.ridge / these.length / those.length
 
     def mapped(self, these: Whitened, matrix: Tensor) -> Tensor:
         """Return ``A z``, z at length 1 (zero stays zero), float64 [B, rank]; A is integers [rank, F]."""
         matrix = matrix.double()
-        bent = self.multiply(self.root(self), self._public @ matrix.mT)
+        root = self.roots.get(self.node)
+        if root is None:
+            root = self.roots[self.node] = _root(self)
+        bent = self.multiply(root, self._public @ matrix.mT)
         mapped = these.codes @ matrix.mT - self.multiply(these.products, bent)
         return mapped / (math.sqrt(self.ridge) * these.length[:, None])
 
@@ -140,8 +171,8 @@ class Whitening:
     pivots: Tensor
     ridge: Tensor
     person: Tensor
-    # Made for the nodes whose LoRA reads z itself.
-    _roots: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _roots: Derived = field(default_factory=Derived, repr=False)
+    _publics: Derived = field(default_factory=Derived, repr=False)
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor, within: Tensor, ridge: Tensor) -> Whitening:
@@ -155,15 +186,9 @@ class Whitening:
 
     def chip(self, node: int, multiply: Callable[[Tensor, Tensor], Tensor] = exact_algebra.product) -> ChipWhitening:
         """Return the whitening of one chip, whose numbers are the same everywhere; with torch's product, sooner."""
-
-        def root(chip: ChipWhitening) -> Tensor:
-            if node not in self._roots:
-                self._roots[node] = _root(chip)
-            return self._roots[node]
-
-        return ChipWhitening(
-            self.codes[node], self.axes[node], self.pivots[node], float(self.ridge[node]), self.person, multiply, root
-        )
+        axes, pivots, ridge = self.axes[node], self.pivots[node], float(self.ridge[node])
+        kept = node, self._roots, self._publics
+        return ChipWhitening(self.codes[node], axes, pivots, ridge, self.person, multiply, *kept)
 
     def renewed(self, node: int, fitted: Whitening) -> Whitening:
         """Put in one chip's whitening, fitted on it alone, and return what has all chips' by then."""
@@ -171,6 +196,7 @@ class Whitening:
         codes[node], self.axes[node], self.pivots[node] = fitted.codes[0], fitted.axes[0], fitted.pivots[0]
         self.ridge[node] = fitted.ridge[0]
         self._roots.pop(node, None)
+        self._publics.pop(node, None)
         return replace(self, codes=codes)
 
     @property

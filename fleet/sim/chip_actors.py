@@ -43,7 +43,9 @@ class ChipActors:
         self._actors = RayActors(_ChipActor, count=count, passed=_PASSED)
         self._started = ExitStack()
         self._turns: Iterator[int] | None = None
-        self._references: WeakKeyDictionary[ScoreCalibration, Any] = WeakKeyDictionary()
+        # With a number for each, by which an actor knows the one that it has.
+        self._references: WeakKeyDictionary[ScoreCalibration, tuple[Any, int]] = WeakKeyDictionary()
+        self._numbers = itertools.count()
 
     def __enter__(self) -> Self:
         return self
@@ -87,18 +89,18 @@ class ChipActors:
         self._start()
         reference = self._actors.put(calibration)
         found: ScoreCalibration = self._actors.got(reference)
-        self._references[found] = reference
+        self._references[found] = reference, next(self._numbers)
         return found
 
     def run_rounds(
         self, calibration: ScoreCalibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
     ) -> list[RoundResult]:
         """Do what `run_rounds` does on one of the actors; from any thread."""
-        reference = self._references.get(calibration)
-        if reference is None:
-            reference = self._references[calibration] = self._actors.put(calibration)
+        known = self._references.get(calibration)
+        if known is None:
+            known = self._references[calibration] = self._actors.put(calibration), next(self._numbers)
         named = {request.node: banks[request.node] for request in requests}
-        promised = self._next().run_rounds.remote(reference, named, list(requests))
+        promised = self._next().run_rounds.remote(*known, named, list(requests))
         found: list[RoundResult] = self._actors.got(promised)
         return found
 
@@ -141,6 +143,8 @@ class _ChipActor:
 
     def __init__(self) -> None:
         pass_as(_PASSED)
+        self._number = -1
+        self._calibration: ScoreCalibration | None = None
 
     def first_reads(
         self, task_and_preset: tuple[RecognitionTask, Preset], fleet_seed: int, node_ids: Sequence[str]
@@ -149,10 +153,17 @@ class _ChipActor:
         return FirstReads.of(*task_and_preset, fleet_seed, node_ids, _new)
 
     def run_rounds(
-        self, calibration: ScoreCalibration, banks: Mapping[int, AdapterBank], requests: Sequence[RoundRequest]
+        self,
+        calibration: ScoreCalibration,
+        number: int,
+        banks: Mapping[int, AdapterBank],
+        requests: Sequence[RoundRequest],
     ) -> list[RoundResult]:
-        """Run one round of learning."""
-        return run_rounds(calibration, banks, requests)
+        """Run one round of learning; `number` tells a calibration from others."""
+        if self._calibration is None or number != self._number:
+            self._number, self._calibration = number, calibration
+        # The one of before, with what was derived from it.
+        return run_rounds(self._calibration, banks, requests)
 
 
 def _new() -> float:

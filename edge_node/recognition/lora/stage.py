@@ -107,10 +107,9 @@ class StageSamples:
         """Return the samples of some nodes."""
         return StageSamples(self.stage, self.projected[nodes], self.drives[nodes])
 
-    def followed_by(self, more: StageSamples) -> StageSamples:
-        """Return these samples and then those, of the same nodes."""
-        projected, drives = ((self.projected, more.projected), (self.drives, more.drives))
-        return StageSamples(self.stage, torch.cat(projected, dim=1), torch.cat(drives, dim=1))
+    def some(self, samples: slice) -> StageSamples:
+        """Return some samples of each node."""
+        return StageSamples(self.stage, self.projected[:, samples], self.drives[:, samples])
 
     def read(self, b: Tensor) -> tuple[Tensor, Tensor]:
         """Return u, float32 ``[N, S, width]``, not centred; and the slope of each neuron, as `drives`.

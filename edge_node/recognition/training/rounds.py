@@ -191,31 +191,31 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     chip = calibration.whitening.chip(request.node)
     # A mean's length does not matter to a cosine, so the sum stands for it.
     parts = [torch.cat([none, *vectors]) for vectors in ([means], groups, hidden, others)]
-    together, ends = chip.of(torch.cat(parts)), itertools.accumulate(map(len, parts))
-    rows, own, gone, rest = (together[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
-    public = len(chip.codes)
-    cosine = torch.cat([chip.cosine(chip.public, rows), chip.cosine(own, rows)])
+    together, ends = chip.of(torch.cat(parts)), [0, *itertools.accumulate(map(len, parts))]
+    rows, asked = together[: ends[1]], chip.public.followed_by(together[ends[1] : ends[3]])
+    public, count = len(chip.codes), len(chip.codes) + len(parts[1])
+    cosines, reads = chip.cosine(asked, rows), read_samples(ticket.lora, chip, asked)
+    cosine = cosines[:count]
     target = torch.zeros(cosine.shape, dtype=torch.float64)
     whose = [column[tag] for tag, codes in zip(kept, groups, strict=True) for _ in range(len(codes))]
     mine = torch.arange(public, len(cosine)), torch.tensor(whose, dtype=torch.int64)
     target[mine] = 1.0
-    cosine[mine] = chip.paired_cosine(own, rest)
-    theirs, mine_read = (read_samples(ticket.lora, chip, whose) for whose in (chip.public, own))
+    cosine[mine] = chip.paired_cosine(together[ends[1] : ends[2]], together[ends[3] :])
     known = torch.tensor([tag in kept for tag in tags], dtype=torch.bool)
-    weight = class_weights(target, torch.ones(len(target), 1), Recipe.of(theirs.stage).own_share)
+    weight = class_weights(target, torch.ones(len(target), 1), Recipe.of(reads.stage).own_share)
     return PreparedNode(
         branches=branches,
         rows=learnt,
-        reads=theirs.followed_by(mine_read),
-        nobody=nobody(theirs),
+        reads=reads.some(slice(count)),
+        nobody=nobody(reads.some(slice(public))),
         base=_logits(cosine, threshold),
         target=target.float(),
         weight=(weight * known).float(),
         known=known,
         scored=scored,
         public=public,
-        forget_reads=read_samples(ticket.lora, chip, gone),
-        forget_base=_logits(chip.cosine(gone, rows), threshold),
+        forget_reads=reads.some(slice(count, None)),
+        forget_base=_logits(cosines[count:], threshold),
     )
 
 
