@@ -4,7 +4,7 @@ Two kinds of steps have but one result. Elementwise ones, each a kernel of its o
 compiler fuses an addition with a multiplication across kernels. And products of integers whose sums stay below 2^53
 have no rounding, however a library orders, splits or fuses them: a product of other numbers is made of such ones, of
 slices of their digits (Ozaki et al., "Error-free transformations of matrix multiplication", Numerical Algorithms 59,
-2012), which are added by element. A factorisation is written out by element.
+2012), which are added by element. A factorisation is written out in both.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from edge_node.recognition.training.exact import LIMIT
 
 #: Slices of each factor: with their 20 bits and more they hold a float64's 53.
 _SLICES = 3
+#: Pivots that are eliminated one by one.
+_BY_ELEMENT = 40
 #: The iteration for a root has converged quadratically when its factor is this close to 1: then one step is left.
 _NEARLY = 1e-8
 #: It halves the distance of eigenvalues to 1 at first, in powers of two: more steps than any float64 matrix takes.
@@ -45,23 +47,23 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     A row of the result depends on that row of `a` alone, and a column on that column of `b`.
     """
     inner = a.shape[-1]
-    # As many as there are of one order are added in one product.
+    # Slices of one order are added in one product: the first of `a` with the last of `b`, and so on.
     bits = (53 - (_SLICES * inner).bit_length()) // 2
     left, row_scale = _slices(a.double(), -1, bits)
-    right, column_scale = _slices(b.double(), -2, bits)
-    total = None
-    for order in reversed(range(_SLICES)):
-        part = torch.cat(left[: order + 1], dim=-1) @ torch.cat(right[order::-1], dim=-2)
-        total = part if total is None else part.add_(total.mul_(2.0**-bits))
-    assert total is not None
-    return total.mul_(row_scale).mul_(column_scale)
+    right, column_scale = _slices(b.double(), -2, bits, backwards=True)
+    found = left @ right
+    for order in reversed(range(1, _SLICES)):
+        width = order * inner
+        found = (left[..., :width] @ right[..., right.shape[-2] - width :, :]).add_(found.mul_(2.0**-bits))
+    return found.mul_(row_scale).mul_(column_scale)
 
 
 def total(values: Tensor) -> Tensor:
     """Return sums along the last axis, float64, as right as those of `product`, and each by itself alone."""
     bits = 52 - values.shape[-1].bit_length()
-    parts, scale = _slices(values.double(), -1, bits, 2)
-    return parts[1].sum(dim=-1).mul_(2.0**-bits).add_(parts[0].sum(dim=-1)).mul_(scale[..., 0])
+    parts, scale = _slices(values.double(), -1, bits, count=2)
+    high, low = parts.view(*values.shape[:-1], 2, -1).sum(dim=-1).unbind(dim=-1)
+    return low.mul(2.0**-bits).add_(high).mul_(scale[..., 0])
 
 
 def root(squares: Tensor) -> Tensor:
@@ -70,21 +72,29 @@ def root(squares: Tensor) -> Tensor:
 
 
 def eliminate(rows: Tensor, pivots: int) -> Tensor:
-    """Return rows, float64 [..., R, C], of which the first `pivots` are taken from all below them, so that zeros stay.
+    """Return rows, float64 [..., R, C], symmetric in the first R columns, with the first `pivots` taken from all below.
 
     Of a symmetric positive definite matrix ``M = L D L'``, with whatever stands beside and below it: ``[M | X]``
-    becomes ``[D L' | L^-1 X]``, and ``[[M, U], [U', V]]`` has ``V - U' M^-1 U`` in its corner. `EngineError` if a
-    pivot is not above 0.
+    becomes ``[D L' | L^-1 X]``, and ``[[M, U], [U', V]]`` has ``V - U' M^-1 U`` in its corner. What is left of a pivot
+    is not 0. `EngineError` if a pivot is not above 0.
     """
-    left = rows.clone()
-    scratch = torch.empty(rows[..., 1:, 1:].numel(), dtype=rows.dtype)
-    for k in range(pivots):
-        below, right = left[..., k + 1 :, k : k + 1], left[..., k : k + 1, k + 1 :]
-        taken = scratch[: below[..., 0].numel() * right.shape[-1]].view(*below.shape[:-1], right.shape[-1])
-        left[..., k + 1 :, k + 1 :].sub_(torch.mul(below / left[..., k : k + 1, k : k + 1], right, out=taken))
-        below.zero_()
-    if not bool((left.diagonal(dim1=-2, dim2=-1)[..., :pivots] > 0).all()):
+    found = _eliminated(rows.clone(), pivots)
+    if not bool((found.diagonal(dim1=-2, dim2=-1)[..., :pivots] > 0).all()):
         raise EngineError("a matrix that should be positive definite is not: cannot solve with it")
+    return found
+
+
+def _eliminated(left: Tensor, pivots: int) -> Tensor:
+    """Return what `eliminate` does, in place: first half of the pivots, their product from the rest, the other half."""
+    if pivots > _BY_ELEMENT:
+        half = pivots // 2
+        top = _eliminated(left[..., :half, :], half)
+        factors = (top[..., half : left.shape[-2]] / top.diagonal(dim1=-2, dim2=-1)[..., None]).mT
+        _eliminated(left[..., half:, half:].sub_(product(factors, top[..., half:])), pivots - half)
+        return left
+    for k in range(pivots):
+        factors = left[..., k, k + 1 : left.shape[-2], None] / left[..., k, k, None, None]
+        left[..., k + 1 :, k + 1 :].sub_(factors * left[..., k : k + 1, k + 1 :])
     return left
 
 
@@ -115,12 +125,18 @@ def square_root(matrix: Tensor, smallest: float) -> Tensor:
     raise EngineError(f"the root of a matrix did not converge in {_MOST_STEPS} steps")
 
 
-def _slices(values: Tensor, dim: int, bits: int, count: int = _SLICES) -> tuple[list[Tensor], Tensor]:
-    """Return integers below ``2^bits``, most significant first, and the scale of the first ones along `dim`."""
-    largest = values.abs().amax(dim=dim, keepdim=True) if values.shape[dim] else values.sum(dim=dim, keepdim=True)
+def _slices(
+    values: Tensor, dim: int, bits: int, *, count: int = _SLICES, backwards: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return integers up to ``2^bits``, most significant first, side by side along `dim`, and the scale of the first."""
+    size = values.shape[dim]
+    largest = values.abs().amax(dim=dim, keepdim=True) if size else values.sum(dim=dim, keepdim=True)
     scale = torch.ldexp(torch.ones_like(largest), largest.frexp().exponent - bits)
-    rest, parts = values / scale, []
-    for _ in range(count):
-        parts.append(rest.round())
-        rest = (rest - parts[-1]).mul_(2.0**bits)
+    rest, shape = values / scale, list(values.shape)
+    shape[dim] = count * size
+    parts = torch.empty(shape, dtype=torch.float64)
+    for number in range(count):
+        part = parts.narrow(dim, (count - 1 - number if backwards else number) * size, size)
+        torch.round(rest, out=part)
+        rest.sub_(part).mul_(2.0**bits)
     return parts, scale

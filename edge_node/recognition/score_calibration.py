@@ -27,8 +27,8 @@ FALSE_REJECT_SHARE = 0.10
 #: false acceptance 4.1, 5.1 % by the same rule; larger ones accept still more strangers.
 SHRINKAGE = 0.3
 
-#: Nodes calibrated at once: bounds scratch memory (a megabyte or two each) for a large fleet.
-_CHUNK = 16
+#: Nodes calibrated at once: what they need then stays near the processor (a megabyte each).
+_CHUNK = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,35 +173,43 @@ class _PublicProducts:
 
         ``f' (C + r I)^-1 g = (f' g - (W f)' (P r I + W W')^-1 W g) / r``, and r does not matter to a cosine.
         """
-        count = len(self.person)
+        count, samples = len(self.person), torch.bincount(self.person)
         scores, lengths = (torch.empty(len(self.products), count, dtype=torch.float64) for _ in range(2))
-        for index in range(int(self.person.max()) + 1):
-            mine, others = (torch.nonzero(self.person == index)[:, 0], torch.nonzero(self.person != index)[:, 0])
-            rows = torch.cat([mine, torch.tensor([count + index])])
-            one = torch.eye(len(mine), dtype=torch.float64)
+        # People with as many samples as each other are left out in one batch, each of their own matrix.
+        for size in samples.unique().tolist():
+            people = torch.nonzero(samples == size)[:, 0]
+            mine, others = (torch.nonzero(found)[:, 1].view(len(people), -1) for found in self._theirs(people))
+            rows = torch.cat([mine, count + people[:, None]], dim=1)
+            one = torch.eye(size, dtype=torch.float64)
             # A sample less the others' centre, and the sum of the person's other samples less as many centres.
-            sample = torch.cat([one, -torch.ones(len(mine), 1).double()], dim=1)
+            sample = torch.cat([one, -torch.ones(size, 1).double()], dim=1)
             pair = torch.cat([sample, sample.sum(dim=0) - sample])
-            inner = pair @ self.products[:, rows[:, None], rows] @ pair.T
-            seen = centred_by_person(self.products[:, :count, rows] @ pair.T, self.person)[:, others]
-            within = self.within[:, others[:, None], others]
-            ridge = self._ridge(within)[:, None]
-            within.diagonal(dim1=1, dim2=2).add_(len(others) * ridge)
-            whole = torch.cat([torch.cat([within, seen], dim=2), torch.cat([seen.mT, inner], dim=2)], dim=1)
-            inner = eliminate(whole, len(others))[:, len(others) :, len(others) :]
-            square = inner.diagonal(dim1=1, dim2=2).clamp(min=0)
-            a, b = square[:, : len(mine)], square[:, len(mine) :]
-            both = inner[:, : len(mine), len(mine) :].diagonal(dim1=1, dim2=2)
+            inner = pair @ self.products[:, rows[:, :, None], rows[:, None]] @ pair.T
+            seen = centred_by_person(self.products[:, :count, rows].transpose(1, 2) @ pair.T, self.person)
+            seen = seen[:, torch.arange(len(people))[:, None], others]
+            within = self.within[:, others[:, :, None], others[:, None]]
+            ridge = self._ridge(within)[:, :, None]
+            within.diagonal(dim1=-2, dim2=-1).add_(others.shape[1] * ridge)
+            whole = torch.cat([torch.cat([within, seen], dim=-1), torch.cat([seen.mT, inner], dim=-1)], dim=-2)
+            inner = eliminate(whole, others.shape[1])[..., others.shape[1] :, others.shape[1] :]
+            square = inner.diagonal(dim1=-2, dim2=-1).clamp(min=0)
+            a, b = square[..., :size], square[..., size:]
+            both = inner[..., :size, size:].diagonal(dim1=-2, dim2=-1)
             scores[:, mine] = torch.where((a > 0) & (b > 0), both / root(a * b), 0.0)
             lengths[:, mine] = root(a / ridge)
         return scores, lengths
 
+    def _theirs(self, people: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which samples are of each of some people, and which are not, bool [people, P]."""
+        mine = people[:, None] == self.person
+        return mine, ~mine
+
     def _ridge(self, within: Tensor) -> Tensor:
-        """Return r of samples whose W W' this is, float64 [N]."""
-        trace = total(within.diagonal(dim1=1, dim2=2))
+        """Return r of samples whose W W' this is, float64 [...]."""
+        trace = total(within.diagonal(dim1=-2, dim2=-1))
         if not bool((trace > 0).all()):
             raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
-        return SHRINKAGE * trace / within.shape[1] / self.centred.shape[2]
+        return SHRINKAGE * trace / within.shape[-1] / self.centred.shape[2]
 
 
 def _threshold(genuine: Tensor) -> Tensor:
