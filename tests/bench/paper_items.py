@@ -117,19 +117,6 @@ PAPER_ITEMS = (
         _PROTOCOL,
     ),
     Item(
-        "Images: a concept erased by negative guidance",
-        "not in the paper",
-        lambda f: (
-            f"class shows {f.value('images: erased public class that shows')}, others "
-            + f.value("images: the other public classes, with the eraser")
-        ),
-        lambda f: f.holds(
-            "images: erased public class that shows", "images: the other public classes, with the eraser"
-        ),
-        "3 seeds, simulated chips; constants chosen on other seeds",
-        claims("learning", "images"),
-    ),
-    Item(
         "The forgotten stay forgotten with the adapter taken off (strip test)",
         "not tested",
         lambda f: (

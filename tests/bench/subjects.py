@@ -20,9 +20,6 @@ EXPERIMENTS: Mapping[str, str] = {
     "judged metrics": "",
     "continual learning": "LoRA",
     "batch of nodes": "hidden layer|round of a cohort",
-    # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
-    "images": "",
-    "federated images": "",
     # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.
     "speakers": "",
     "paper's protocol": "",

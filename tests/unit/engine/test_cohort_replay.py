@@ -11,24 +11,17 @@ from reram_fleet.errors import KeyFileError
 
 from edge_node.errors import RoundError, StateFolderError
 from edge_node.recognition.environment import environment
-from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.training.exact import PROJECTED_BITS
-from fleet.lab.lora.bank import LoraBank
 from fleet.lab.replay.cohort import (
     CohortPlan,
     WorkDone,
-    cohort_adapter,
     scheduled_participation,
     train_cohort,
 )
-from fleet.lab.replay.cohort_state import DRIVE_BITS, CohortState, as_values
+from fleet.lab.replay.cohort_state import CohortState
 from fleet.lab.replay.forgetting import commitment, cost_share, forget_by_replay
-from fleet.lab.replay.hidden_layer import hidden_signs
-from hwmodel import EnergyLedger, load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,
     HIDDEN,
-    INPUTS,
     NODES,
     RECIPE,
     SEED,
@@ -231,24 +224,6 @@ def test_people_without_codes_and_foreign_nodes_are_refused(nodes):
         train_cohort(plan_of({"zoe": 0}), nodes, starts_of(nodes))
     with pytest.raises(RoundError, match="the plan has nodes"):
         train_cohort(plan_of(), nodes[::-1], starts_of(nodes))
-
-
-def test_a_cohort_in_a_lora_bank_computes_what_it_was_trained_to(nodes, trained):
-    state, _ = trained
-    preset = load_preset("180nm-1t1r")
-    base = FrozenBase.of("faces", {"hidden": hidden_signs(SEED, INPUTS, HIDDEN)})
-    bank = LoraBank(base, preset, EnergyLedger(len(NODES)))
-
-    bank.install(cohort_adapter(state, base, RECIPE, shard=3))
-
-    inputs = torch.stack([node.public.inputs for node in nodes])
-    trained_with = (RECIPE.projected(inputs) @ as_values(state.hidden).mT) * 2.0**DRIVE_BITS
-    added = bank.forward("hidden", inputs.double())
-    assert added.abs().max() > 1
-    # The bank serves A x and B as they are; training rounds A x, by half a step at most.
-    half_a_step = 2.0 ** (DRIVE_BITS - PROJECTED_BITS - 1)
-    furthest = half_a_step * as_values(state.hidden).abs().sum(dim=1).max()
-    assert torch.allclose(added, trained_with, atol=float(furthest) + 1e-4)
 
 
 def test_commitments_bind_person_node_codes_and_salt(nodes):
