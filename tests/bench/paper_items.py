@@ -186,7 +186,10 @@ PAPER_ITEMS = (
             f"{f.value(_FIT.format('1 day'), 2)} after a day"
         ),
         lambda f: f.holds(_FIT.format("1 s"), _FIT.format("1 day")),
-        "5 seeds; a model against fits: two published fits of the same cells differ by more at some conductances",
+        (
+            "5 seeds; cells against the fit that they are drawn from, which tests the simulation and not the fit: two "
+            "published fits of the same cells differ by more at some conductances"
+        ),
         claims("chip", "models against fits"),
     ),
     Item(

@@ -161,7 +161,7 @@ def scheduled_participation(
 def cohort_adapter(
     state: CohortState, base: FrozenBase, recipe: LoraRecipe, shard: int, generation: int = 0
 ) -> LoraAdapter:
-    """Return the hidden layer's part of a cohort as the LoRA that a `LoraBank` holds: A by seed, B as trained.
+    """Return the hidden layer's part of a cohort as a LoRA: A by seed, B as trained.
 
     The rows of people are not in it: they belong to the output layer, which has one only for who is enrolled.
     """
