@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, decode_peft, export_peft, import_peft
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
-from fleet.lab.lora.storage import StoredMatrix
+from fleet.lab.exchange.storage import StoredMatrix
 from hwmodel import Precision
 
 SIZES = {"a": (5, 9), "b.0": (3, 5), "b.1": (7, 3)}

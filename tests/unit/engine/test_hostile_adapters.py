@@ -12,8 +12,8 @@ from edge_node.errors import (
     AdapterValueError,
 )
 from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
+from fleet.lab.exchange.adapter import LoraKind
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft, largest_file_bytes
-from fleet.lab.lora.adapter import LoraKind
 from tests.unit.engine.adapter_bytes import (
     BASE,
     CONFIG,

@@ -15,8 +15,8 @@ from torch.nn import functional
 from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from hwmodel import Precision
 
 LAYERS = ("blocks.0.fc1", "conv", "fc1")

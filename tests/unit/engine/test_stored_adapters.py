@@ -7,8 +7,8 @@ import torch
 from edge_node.errors import AdapterBaseError, AdapterShapeError, AdapterSpecError, AdapterValueError
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.output_layer import frozen_factor
-from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraKind, LoraSpec
-from fleet.lab.lora.storage import StoredMatrix
+from fleet.lab.exchange.adapter import MAX_RANK, LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.exchange.storage import StoredMatrix
 from hwmodel import Precision
 
 SIZES = {"fc1": (12, 20), "fc2": (6, 12)}

@@ -23,7 +23,7 @@ from torch import Tensor
 from edge_node.errors import AdapterShapeError, AdapterSpecError, AdapterValueError
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
 from edge_node.recognition.lora.output_layer import frozen_factor
-from fleet.lab.lora.storage import StoredMatrix
+from fleet.lab.exchange.storage import StoredMatrix
 from hwmodel import Precision
 
 #: Largest rank of an adapter. The paper's are 4, 6 and 8.
