@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 from google.protobuf.message import Message
@@ -24,6 +25,7 @@ from fleet.local.node import LocalNode
 from tests.faults.real.links import Link, NetworkNamespace, running_loop
 from tests.faults.real.plans import LEASE_S, Means
 from tests.faults.real.storage import Database, SmallDisk, mount_privately
+from tests.faults.rig import processes_of
 from tests.postgres import programs
 
 #: A call that is not answered by then is made again: whoever is called may stand still.
@@ -32,6 +34,8 @@ PATIENCE_S = 2.0
 _BACKOFF = Backoff(first_s=0.2, longest_s=0.4)
 #: Megabytes of the small disks: with a SuperLink's database on one, and Flower's files of a SuperNode on the other.
 _COORDINATOR_MB, _NODE_MB = 64, 48
+#: Folder of what Python runs first where a bug is planted.
+_STARTUP = Path(__file__).parent / "startup"
 
 
 class ImpatientClient(FleetClient):
@@ -154,8 +158,8 @@ def _namespace() -> NetworkNamespace | None:
 
 
 @contextmanager
-def hurt_fleet(folder: Path, means: Means) -> Iterator[HurtFleet]:
-    """Start a fleet, and end it with all that was started for it."""
+def hurt_fleet(folder: Path, means: Means, mutant: str = "") -> Iterator[HurtFleet]:
+    """Start a fleet, perhaps with a planted bug, and end it with all that was started for it."""
     settings = LocalSettings(folder, nodes=means.nodes, lease_s=LEASE_S, learning=means.learning)
     with ExitStack() as ending:
         database = None
@@ -166,18 +170,14 @@ def hurt_fleet(folder: Path, means: Means) -> Iterator[HurtFleet]:
             ending.callback(database.close)
             database.start()
         # A configuration of whoever runs this must not matter.
-        mine = {"FLEET_CONFIG": str(folder / "none.toml"), **({"FLEET_DATABASE": database.url} if database else {})}
-        before = {name: os.environ.get(name) for name in mine}
-        os.environ.update(mine)
-        ending.callback(lambda: [_put_back(name, value) for name, value in before.items()])
+        mine = {"FLEET_CONFIG": str(folder / "none.toml"), "FLEET_DATABASE": database.url if database else ""}
+        if mutant:
+            paths = [str(_STARTUP), str(_STARTUP.parents[3]), os.environ.get("PYTHONPATH", "")]
+            mine |= {"RERAM_FLEET_MUTANT": mutant, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        ending.enter_context(patch.dict(os.environ, mine))
         loop = ending.enter_context(running_loop())
         fleet = ending.enter_context(HurtFleet(settings, loop, database, mounts=mount_privately()))
         fleet.start()
         yield fleet
-
-
-def _put_back(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+    left = processes_of(folder)
+    assert not left, f"still running: {left}"

@@ -21,6 +21,8 @@ from tests.faults.real.plans import Kind, Step
 
 #: Samples of a person that one node captures; and of those forgotten last, so many are asked for at each look.
 SAMPLES, ASKED = 3, 4
+#: Of an error, so much is noted.
+_SHOWN = 90
 _ENDED = (JobState.SUCCEEDED, JobState.FAILED)
 
 
@@ -44,6 +46,8 @@ class Operator:
     campaigns: list[str] = field(default_factory=list)
     #: What is not acknowledged yet, by what it is.
     _asked: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    #: Why each of it was not answered the last time.
+    _answers: dict[str, str] = field(default_factory=dict)
     #: Called with a forget that was acknowledged; returns all tags that it names.
     tags_of: Callable[[int], Sequence[str]] = lambda generation: ()
 
@@ -124,10 +128,15 @@ class Operator:
             try:
                 done = ask()
             except FleetError as error:
-                self.record.note("not-answered", "", what=name, error=str(error).partition("\n")[0])
+                self._note_unanswered(name, str(error).partition("\n")[0][:_SHOWN])
             else:
                 if done:
                     self._asked.pop(name, None)
+
+    def _note_unanswered(self, name: str, error: str) -> None:
+        if self._answers.get(name) != error:
+            self._answers[name] = error
+            self.record.note("not-answered", "", what=name, error=error)
 
     def samples_of_forgotten(self) -> list[Sample]:
         """Return a sample of each of those who were forgotten last, to ask nodes with."""

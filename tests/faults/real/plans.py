@@ -118,7 +118,7 @@ def planned(seed: int, means: Means, *, brief: bool = False) -> Plan:
     """Draw the plan of a seed: six operations and four to eight faults; four short ones if it is to be brief."""
     random = Random(keyed_seed(seed, "faults.real"))
     operations = [Kind.ENROL, Kind.ENROL, Kind.ENROL, Kind.FORGET, Kind.FORGET]
-    more = [Kind.ENROL, Kind.FORGET, Kind.UPGRADE, *([Kind.LEARN] if means.learning else [])]
+    more = [Kind.ENROL, Kind.FORGET, Kind.UPGRADE, *([Kind.LEARN] * 3 if means.learning else [])]
     operations.append(random.choice(more))
     faults = [kind for kind in Kind if kind not in OPERATIONS]
     if not means.database:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from fleet.errors import FleetError
@@ -17,21 +19,35 @@ from tests.faults.real.fleet import HurtFleet, hurt_fleet
 from tests.faults.real.looking import Observer
 from tests.faults.real.moments import Moments
 from tests.faults.real.operating import Operator
-from tests.faults.real.plans import LEASE_S, Kind, Means, Plan
+from tests.faults.real.plans import LEASE_S, Kind, Means, Plan, planned
 
 #: How long the fleet has until all is well: a SuperNode that was killed is let in again after a minute.
 HEALS_WITHIN_S = 240.0
-_TICK_S, _LOOK_EVERY_S = 0.1, 0.5
+#: So many consecutive seeds hurt one fleet in turn.
+ONE_FLEET = 10
+_TICK_S, _LOOK_EVERY_S = 0.2, 0.5
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a plan."""
+    """Outcome of a plan.
+
+    Parameters
+    ----------
+    stand_ins
+        Faults that this machine does not allow, and in whose place others were brought about.
+    """
 
     plan: Plan
     events: Sequence[Event]
     violations: Sequence[Violation]
     wall_s: float
+    stand_ins: Sequence[str]
+
+    @property
+    def forgets(self) -> int:
+        """Forgets that were acknowledged."""
+        return sum(event.kind == "forgotten" for event in self.events)
 
     def lines(self) -> Iterable[str]:
         """Yield what happened, and which promises were broken, in order."""
@@ -48,8 +64,9 @@ class Hurting:
         self._operator = Operator(fleet, self._record, self._hands.stopped.__contains__)
         self._observer = Observer(fleet, self._hands, self._operator, self._record, self._moments)
         self._operator.tags_of = self._observer.tags_of
+        self._stand_ins = [] if all(disk.is_mounted for disk in fleet.disks.values()) else [Kind.DISK_FULL.value]
+        self._stand_ins += [] if fleet.links[0].namespace else [Kind.PACKETS_LOST.value, Kind.UNPLUGGED.value]
         self._looked_s, self._node = 0.0, 0
-        self._known: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """Let go of the fleet."""
@@ -79,7 +96,7 @@ class Hurting:
         events = self._record.events[first:]
         ids = {id(event) for event in events}
         violations = [each for each in check(self._record) if id(each.event) in ids]
-        return Run(plan, events, violations, time.monotonic() - begun_s)
+        return Run(plan, events, violations, time.monotonic() - begun_s, self._stand_ins)
 
     def _pass(self, seconds: float) -> None:
         """Let time pass: faults end, operators ask again, and everything is looked at."""
@@ -118,11 +135,30 @@ class Hurting:
 
 
 @contextmanager
-def hurting(folder: Path, means: Means) -> Iterator[Hurting]:
-    """Start a fleet to be hurt, and end it."""
-    with hurt_fleet(folder, means) as fleet:
+def hurting(folder: Path, means: Means, mutant: str = "") -> Iterator[Hurting]:
+    """Start a fleet to be hurt, perhaps with a planted bug, and end it."""
+    with hurt_fleet(folder, means, mutant) as fleet:
         hurting = Hurting(fleet)
         try:
             yield hurting
         finally:
             hurting.close()
+
+
+def means_of(seed: int) -> Means:
+    """Return the fleet that a seed hurts: every second one has PostgreSQL, and three of ten have a learning plane."""
+    number = (seed - 1) // ONE_FLEET
+    return Means(database=number % 2 == 1, learning=number % 10 in (1, 4, 7))
+
+
+def runs(seeds: Iterable[int], *, brief: bool = False, mutant: str = "") -> Iterator[Run]:
+    """Yield what comes of each seed; perhaps with a planted bug."""
+    for _, some in groupby(seeds, lambda seed: (seed - 1) // ONE_FLEET):
+        mine = list(some)
+        means = means_of(mine[0])
+        with (
+            tempfile.TemporaryDirectory(prefix="hurt-") as folder,
+            hurting(Path(folder) / "fleet", means, mutant) as fleet,
+        ):
+            for seed in mine:
+                yield fleet.run(planned(seed, means, brief=brief))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import resource
 import shutil
 import signal
@@ -34,8 +33,8 @@ def mount_privately() -> bool:
 class SmallDisk:
     """Folder on a file system of its own that can be filled up.
 
-    Where none may be mounted, a limit of the process stands in: no write to a file works (EFBIG), wherever it is. SQLite
-    then tells of an I/O error instead of a full disk, and what was open goes on to be read, as on a full disk.
+    Where none may be mounted, a limit of the process stands in: it can write to no file (EFBIG), wherever that is.
+    SQLite then tells of an I/O error instead of a full disk; what is there can be read, and deleted, as on a full disk.
     """
 
     def __init__(self, folder: Path, megabytes: int, *, mounts: bool) -> None:
