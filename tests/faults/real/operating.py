@@ -171,6 +171,14 @@ class Operator:
         ]
         return found
 
+    def held(self) -> list[str]:
+        """Return which nodes are held, and why: nobody here has done wrong, and it will not end by itself."""
+        try:
+            nodes = self._client.list_nodes().items
+        except FleetError:
+            return []
+        return [f"{node.node_id} is held: {node.held_reason}" for node in nodes if node.held_reason]
+
     def unlearn(self) -> bool:
         """Drop what was learnt, once all is well: whoever is forgotten later waits for no repair. Whether it was."""
         if not self._learnt:

@@ -130,6 +130,8 @@ class Hurting:
                     return []
             except FleetError as error:
                 missing = [str(error)]
+            if missing and (held := self._operator.held()):
+                return [*held, *missing]
             if missing and self._moments.now_s > until_s:
                 return missing
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-if (_name := os.environ.get("RERAM_FLEET_MUTANT")) and {"serve", "run"} & {*sys.orig_argv}:
+_program = [Path(word).name for word in sys.orig_argv[1:3]]
+if (_name := os.environ.get("RERAM_FLEET_MUTANT")) and _program in (["fleet", "serve"], ["edge-node", "run"]):
     from tests.faults.mutants import MUTANTS
 
     # For as long as the process lives.
