@@ -27,7 +27,9 @@ def test_plans_have_six_operations_and_four_to_eight_faults_of_every_kind():
     assert {len(plan.faults) for plan in plans} == set(range(4, 9))
     assert {step.kind for plan in plans for step in plan.faults} == set(Kind) - OPERATIONS
     hurt = {step.who for plan in plans for step in plan.steps if step.kind in (Kind.KILL, Kind.STOP)}
-    assert hurt == {"coordinator", "superlink"} | {f"{kind}-{n}" for kind in ("node", "supernode") for n in (1, 2, 3)}
+    assert hurt == {"coordinator", "superlink", "superexec"} | {
+        f"{kind}-{n}" for kind in ("node", "supernode") for n in (1, 2, 3)
+    }
 
 
 def test_plan_of_a_fleet_without_learning_plane_and_postgresql_concerns_neither():

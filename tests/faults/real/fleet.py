@@ -117,7 +117,7 @@ class HurtFleet(LocalFleet):
 
     def process(self, who: str) -> psutil.Process | None:
         """Return a process by its name; None if it does not run now."""
-        owner = "coordinator" if who == "superlink" else who.removeprefix("super")
+        owner = "coordinator" if who in ("superlink", "superexec") else who.removeprefix("super")
         reaper = self._processes[owner].pid
         if reaper is None:
             return None

@@ -84,7 +84,7 @@ class Step:
     after_s
         Since the step before.
     who
-        Process that it concerns: "coordinator", "superlink", "node-1", "supernode-1"; "" for none.
+        Process that it concerns: "coordinator", "superlink" and its "superexec", "node-1", "supernode-1"; "" for none.
     """
 
     after_s: float
@@ -149,7 +149,7 @@ def _drawn(random: Random, kind: Kind, means: Means, brief: bool, pause_s: float
         case Kind.UPGRADE | Kind.KILL | Kind.STOP:
             who = random.choice(["coordinator", node])
             if kind is not Kind.UPGRADE and means.learning:
-                who = random.choice([who, who, who, "superlink", f"super{node}"])
+                who = random.choice([who, who, who, "superlink", "superexec", f"super{node}"])
             values = values if kind is Kind.STOP else {}
         case Kind.DISK_FULL:
             # The last node has a small disk, and so has the coordinator.
