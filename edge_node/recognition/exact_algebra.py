@@ -62,7 +62,7 @@ def total(values: Tensor) -> Tensor:
     """Return sums along the last axis, float64, as right as those of `product`, and each by itself alone."""
     bits = 52 - values.shape[-1].bit_length()
     parts, scale = _slices(values.double(), -1, bits, count=2)
-    high, low = parts.view(*values.shape[:-1], 2, -1).sum(dim=-1).unbind(dim=-1)
+    high, low = parts.view(*values.shape[:-1], 2, values.shape[-1]).sum(dim=-1).unbind(dim=-1)
     return low.mul(2.0**-bits).add_(high).mul_(scale[..., 0])
 
 
@@ -128,7 +128,7 @@ def square_root(matrix: Tensor, smallest: float) -> Tensor:
 def _slices(
     values: Tensor, dim: int, bits: int, *, count: int = _SLICES, backwards: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return integers up to ``2^bits``, most significant first, side by side along `dim`, and the scale of the first."""
+    """Return integers up to ``2^bits``, most significant first, side by side along `dim`, and the first's scale."""
     size = values.shape[dim]
     largest = values.abs().amax(dim=dim, keepdim=True) if size else values.sum(dim=dim, keepdim=True)
     scale = torch.ldexp(torch.ones_like(largest), largest.frexp().exponent - bits)
