@@ -163,6 +163,8 @@ class Receipts(Part):
 
     def _worth_another(self, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str) -> str:
         """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
+        if self._tx.fleet.awaited():
+            return "the coordinator was restored meanwhile"
         newest = self._revisions.settled()
         if self._tx.revisions.latest() is not None and (newest is None or newest.digest != receipt.revision_digest):
             return "overtaken by a newer revision"
