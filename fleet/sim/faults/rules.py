@@ -196,7 +196,7 @@ def _as_never_enrolled(record: Record) -> Found:
     for event in record.of("end"):
         for shard, audit in event.data["audits"].items():
             # Inconclusive: a node, or samples, of a round are not there any more; there is nothing to compare with.
-            if audit.get("state") not in ("reproduced", "inconclusive"):
+            if audit.get("state", "inconclusive") not in ("reproduced", "inconclusive"):
                 yield event, f"cohort shard {shard} is not what its rounds come to with those who are left: {audit}"
 
 

@@ -150,7 +150,7 @@ def _missing(fleet: FaultyFleet) -> list[str]:
 
 def _unaudited(fleet: FaultyFleet) -> list[str]:
     """Have every cohort shard trained again, once all is well; returns what is not done of that."""
-    return fleet.jobs.audit() if fleet.plane.runs else []
+    return fleet.jobs.audit() if fleet.plane.runs and fleet.present else []
 
 
 def _serves(member: Any) -> bool:
