@@ -239,7 +239,6 @@ class FaultyFleet:
             try:
                 with self.plane.stepped.transaction() as unit:
                     work(unit)
-                return
             except Dies:
                 self.scheduler.after(AGAIN_S, partial(self.decided, work))
                 raise
@@ -247,6 +246,10 @@ class FaultyFleet:
                 self.record.note("decision-refused", "", error=f"{type(error).__name__}: {error}")
                 if not isinstance(error, OSError) and type(error).__name__ != "StoreError":
                     return
+            else:
+                # Whom it releases may serve from now on, and not only once somebody looks again.
+                look_at_coordinator(self.plane)
+                return
         self.scheduler.after(AGAIN_S, partial(self.decided, work))
 
     def retire(self, member: FaultyMember, reason: str) -> None:

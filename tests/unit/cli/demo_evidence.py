@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +19,7 @@ from fleet.trust.checks import CheckLine
 NODES = ("node-1", "node-2")
 KEYS = {node: Ed25519PrivateKey.generate() for node in NODES}
 TAG = "ab" * 16
+EXACT = dict.fromkeys(("subject-adapter", "closed-form-head", "cohort-lora"), operator.VERDICT_CLASS_EXACT)
 
 
 def receipt(node: str, key: Ed25519PrivateKey | None = None, **fields: object) -> types.Envelope:
@@ -39,20 +41,18 @@ def executions(**receipts: types.Envelope) -> list[operator.Execution]:
     ]
 
 
-def forget() -> operator.Forget:
-    return operator.Forget(
-        campaign_id="campaign-1",
-        generation=1,
-        state="converged",
-        seconds_to_suppress=0.2,
-        seconds_to_verify=40.0,
-        repair_job_id="job-2",
-        verdicts=[
-            operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT),
-            operator.Verdict(adapter_kind="closed-form-head", verdict=operator.VERDICT_CLASS_EXACT),
-            operator.Verdict(adapter_kind="cohort-lora", verdict=operator.VERDICT_CLASS_EXACT),
-        ],
-    )
+def forget(verdicts: Mapping[str, operator.VerdictClass] = EXACT, **fields: object) -> operator.Forget:
+    values = {
+        "campaign_id": "campaign-1",
+        "generation": 1,
+        "state": "converged",
+        "seconds_to_suppress": 0.2,
+        "seconds_to_verify": 40.0,
+        "repair_job_id": "job-2",
+        "verdicts": [operator.Verdict(adapter_kind=kind, verdict=verdict) for kind, verdict in verdicts.items()],
+        **fields,
+    }
+    return operator.Forget(**values)
 
 
 def status(**fields: object) -> GetStatusResponse:

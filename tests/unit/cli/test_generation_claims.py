@@ -19,7 +19,7 @@ from fleet.lab.demo.generation import NO_ALBUM, Album, Generated, Generation, pi
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
-from tests.unit.cli.demo_evidence import EVIDENCE, KEYS, NODES, OUTAGE, TAG
+from tests.unit.cli.demo_evidence import EVIDENCE, KEYS, NODES, OUTAGE, TAG, forget
 
 KEPT = "cd" * 16
 ACTIVE = [types.AdapterDigest(subject_tag=KEPT, digest=b"kept")]
@@ -57,17 +57,8 @@ def executions(**fields):
     return [operator.Execution(node_id=node, state="verified", receipt=receipt(node, **fields)) for node in NODES]
 
 
-def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),)):
-    return operator.Forget(
-        campaign_id="campaign-1",
-        generation=1,
-        state="converged",
-        seconds_to_suppress=0.2,
-        seconds_to_verify=4.0,
-        verdicts=[operator.Verdict(adapter_kind=kind, verdict=verdict) for kind, verdict in verdicts],
-    )
-
-
+#: Of a fleet that generates there are adapters of people only.
+EXACT = {"subject-adapter": operator.VERDICT_CLASS_EXACT}
 GOOD: Evidence[Generated] = replace(
     EVIDENCE,
     forgotten_person="cup",
@@ -80,7 +71,7 @@ GOOD: Evidence[Generated] = replace(
     learnt_again=Learnt(),
     jobs=(),
     flower_runs=(),
-    forget=forget(),
+    forget=forget(EXACT, repair_job_id=""),
     executions=executions(),
 )
 IMAGES = load_task("images")
@@ -134,12 +125,7 @@ WRONG = {
     "an approximate verdict beside": (
         replace(
             GOOD,
-            forget=forget(
-                verdicts=(
-                    ("subject-adapter", operator.VERDICT_CLASS_EXACT),
-                    ("shared-lora", operator.VERDICT_CLASS_APPROXIMATE),
-                )
-            ),
+            forget=forget(EXACT | {"shared-lora": operator.VERDICT_CLASS_APPROXIMATE}, repair_job_id=""),
         ),
         "verdict is exact",
     ),
