@@ -124,6 +124,7 @@ class Campaigns(Part):
         Those people still have their tombstones: each forget that was lost is one again, of whom no entry names.
         """
         self._tx.fleet.end_restore()
+        self._cohorts.resume_restored()
         lost = defaultdict[int, list[str]](list)
         for subject in self._tx.subjects.list(forgotten=True):
             if not subject.canary and not self._tx.forgets.by_tag(subject.tag):

@@ -58,6 +58,9 @@ class Receipts(Part):
             campaign = self._tx.forgets.get(receipt.campaign_id)
             execution = self._tx.forgets.execution(receipt.campaign_id, node.node_id)
         except NotFoundError as error:
+            if node.awaited_since_ms is not None:
+                # The forget was lost with a restore; the node brings it back, and sends this again when it reconnects.
+                return Effect()
             raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
         leaf = leaf_data(LeafKind.RECEIPT, envelope)
         if receipt.challenge_nonce not in execution.open_challenges:
