@@ -52,8 +52,8 @@ test: $(STAMP) ## Run every test
 # Threads that wait must not spin: two cores have four of them.
 UNIT_TESTS = -q --numprocesses 2 --dist loadfile
 COMPUTING = $(addprefix tests/unit/, engine heads hwmodel lab node)
-EXACT_TESTS = $(UNIT_TESTS) tests/unit/heads $(addprefix tests/unit/engine/test_, \
-	exact_training.py exact_cohorts.py learning_rounds.py federated_lora.py cohort_replay.py backbone_codes.py)
+EXACT_TESTS = $(UNIT_TESTS) tests/unit/heads \
+	$(addprefix tests/unit/engine/test_, exact_training.py learning_rounds.py backbone_codes.py)
 test-cpu: export OMP_WAIT_POLICY = passive
 test-cpu: $(STAMP) ## Run the unit tests of what computes with other kernels, on one and two threads
 	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(UNIT_TESTS) $(COMPUTING)

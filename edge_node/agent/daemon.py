@@ -36,7 +36,7 @@ from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
 from edge_node.storage.record_cipher import RecordCipher
 from edge_node.tasks import RecognitionTask, load_task
-from hwmodel import Cost, EnergyLedger, Phase, Preset, PresetError, load_preset
+from hwmodel import Cost, Phase, Preset, PresetError, load_preset
 
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
@@ -191,20 +191,7 @@ def _build_engine(
     from edge_node.generation.image_generator import ImageGenerator
 
     image_generator = ImageGenerator.build(task, preset, chip.fleet_seed, node_id)
-    ledger = EnergyLedger(1)
-    ledger.restore(saved)
-    if not saved.get(Phase.PROGRAM, Cost()).cell_writes:
-        ledger.charge(Phase.PROGRAM, image_generator.programming)
-    engine = GenerationEngine(
-        [node_id],
-        preset,
-        features=image_generator.features,
-        cell_writes=torch.tensor([image_generator.programming.cell_writes]),
-        wear=torch.tensor([image_generator.wear], dtype=torch.float64),
-        ledger=ledger,
-        network=image_generator.network,
-    )
-    return engine, image_generator
+    return GenerationEngine.beside(image_generator, node_id, preset, saved), image_generator
 
 
 def _supernode(folder: StateFolder, enrollment: EnrollNodeResponse, engine_address: str) -> SupervisedProcess:

@@ -16,6 +16,11 @@ def keyed_signs(rows: int, columns: int, seed: int, purpose: str, *keys: int | s
     return (2.0 * bits - 1.0).reshape(rows, columns)
 
 
+def layer_signs(fleet_seed: int, layer: str, outputs: int, inputs: int) -> Tensor:
+    """Return a layer's targets, float32 ``[outputs, inputs]`` of +-1: the same on every chip of a fleet."""
+    return keyed_signs(outputs, inputs, fleet_seed, f"backbone.{layer}")
+
+
 def program_signs(
     preset: Preset,
     fleet_seed: int,
@@ -27,13 +32,12 @@ def program_signs(
     inputs: int,
     input_rms: float,
 ) -> Crossbar:
-    """Program a matrix of +-1, ``[outputs, inputs]``, into every node's crossbars; charged to `Phase.PROGRAM`.
+    """Program the signs of a layer into every node's crossbars; charged to `Phase.PROGRAM`.
 
-    The targets are the same on every chip of a fleet: they follow from `fleet_seed` and `layer` alone. `input_rms` is
-    as of `Crossbar.program`.
+    `input_rms` is as of `Crossbar.program`.
     """
     return Crossbar.program(
-        keyed_signs(outputs, inputs, fleet_seed, f"backbone.{layer}"),
+        layer_signs(fleet_seed, layer, outputs, inputs),
         preset,
         fleet_seed=fleet_seed,
         nodes=node_ids,

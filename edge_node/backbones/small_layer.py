@@ -25,6 +25,8 @@ from edge_node.backbones.random_signs import keyed_signs, program_signs
 from edge_node.errors import EngineError
 from hwmodel import Crossbar, EnergyLedger, Phase, Preset, cost
 
+#: Name of the layer.
+LAYER = "hidden"
 #: Signs times codes over this are codes of A x, whose unit is `edge_node.recognition.lora.stage.PROJECTED_BITS`.
 PROJECTED_DIVISOR = 64
 _FULL_CODE = 127
@@ -76,7 +78,7 @@ class SmallLayer:
             fleet_seed,
             node_ids,
             ledger,
-            layer="hidden",
+            layer=LAYER,
             outputs=stage.neurons,
             inputs=front.features,
             input_rms=_CODE_RMS,

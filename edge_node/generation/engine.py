@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -21,7 +22,10 @@ from edge_node.errors import AdapterError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.diffusion import COLOUR_LEVELS
 from edge_node.generation.dit import CHANNELS, IMAGE_SIDE
-from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
+from hwmodel import Cost, EnergyLedger, NetworkSpec, Phase, Preset, cost
+
+if TYPE_CHECKING:
+    from edge_node.generation.image_generator import ImageGenerator
 
 #: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
 #: more. Of two unrelated vectors it is about 0, of what two nodes learnt of one class about .5.
@@ -59,6 +63,26 @@ class GenerationEngine(NodeEngine):
         self._cell_writes, self._wear, self._network = cell_writes, wear, network
         self._erasers: list[tuple[Eraser, ...]] = [()] * len(self.node_ids)
         self._accept_threshold = torch.full((len(self.node_ids),), ACCEPTED, dtype=torch.float64)
+
+    @classmethod
+    def beside(cls, generator: ImageGenerator, node_id: str, preset: Preset, saved: Mapping[Phase, Cost]) -> Self:
+        """Return the engine of one device beside what generates on its chip.
+
+        `saved` is what the device has spent so far, empty at its first start: only then is the chip programmed.
+        """
+        ledger = EnergyLedger(1)
+        ledger.restore(saved)
+        if not saved.get(Phase.PROGRAM, Cost()).cell_writes:
+            ledger.charge(Phase.PROGRAM, generator.programming)
+        return cls(
+            [node_id],
+            preset,
+            features=generator.features,
+            cell_writes=torch.tensor([generator.programming.cell_writes]),
+            wear=torch.tensor([generator.wear], dtype=torch.float64),
+            ledger=ledger,
+            network=generator.network,
+        )
 
     @property
     def accept_threshold(self) -> Tensor:

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from fleet.cli import (
     admin,
+    audit,
     certificate,
     doctor,
     energy,
@@ -47,7 +48,6 @@ BY_MODULE = {
     "people": "fleet.lab.demo.people_cli",
     "task": "fleet.lab.tasks.cli",
     "verify": "fleet.lab.verification.cli",
-    "audit": "fleet.lab.replay.cli",
     "chip": "fleet.lab.chip.cli",
     "paper": "fleet.lab.paper.cli",
     "adapter": "fleet.lab.exchange.cli",
@@ -148,7 +148,7 @@ app.command("down")(local.down)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
-for noun in (node, learn, forget, certificate, registry, energy, report, admin, pki):
+for noun in (node, learn, audit, forget, certificate, registry, energy, report, admin, pki):
     noun.app.suggest_commands = False
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 

@@ -40,7 +40,7 @@ code { font-size: .85em } svg { max-width: 100%; height: auto }
 _FOOTNOTE = (
     "Intervals are exact (Clopper and Pearson, 95 %) and count samples, not answers of several chips to one "
     "sample. EXACT rests on equal digests alone; a shared LoRA is never exact, and is held against a model "
-    "that was trained without the person."
+    "that was trained without the person. MASKED is of what the crossbars know: taking the eraser off brings it back."
 )
 
 
@@ -66,7 +66,7 @@ def verification_html(document: Document) -> str:
         f"<style>{_CSS}</style></head><body>\n<h1>{heading}</h1>",
         f'<p class="{"holds" if holds else "fails"}">{_summary(document)}</p>',
     ]
-    evidence = [*document["exact"], *document["approximate"]]
+    evidence = [*document["exact"], *document["approximate"], *document["masked"]]
     for verdict, found in zip(document["verdicts"], evidence, strict=True):
         parts.append(_verdict(verdict, found))
     if figures := verification_figures(document):

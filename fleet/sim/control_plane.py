@@ -287,9 +287,9 @@ class ControlPlane:
 
     # Operators
 
-    def forget(self, tags: Sequence[str]) -> CampaignRow:
-        """Commit a forget."""
-        campaign, _ = self.stepped.forget(new_tag(self.randomness.draw), *tags)
+    def forget(self, tags: Sequence[str], concepts: Sequence[str] = ()) -> CampaignRow:
+        """Commit a forget of people, or of a concept."""
+        campaign, _ = self.stepped.forget(new_tag(self.randomness.draw), *tags, concepts=concepts)
         return campaign
 
     def read(self, work: Callable[[UnitOfWork], Any]) -> Any:

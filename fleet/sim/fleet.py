@@ -159,6 +159,7 @@ class SimulatedFleet:
             clock=clock,
             make_engine=make_engine,
             node_index=place,
+            image_generator=self._subjects.image_generator(number),
             randomness=seeded(keyed_seed(self._seed, "sim.node", name)),
             heartbeat_s=self._scenario.time.heartbeat,
             task=self._subjects.task,

@@ -16,6 +16,7 @@ from edge_node.testing.nodes import ENERGY_MODEL, TASK, MakeEngine
 from hwmodel import keyed_seed
 
 if TYPE_CHECKING:
+    from edge_node.generation.image_generator import ImageGenerator
     from fleet.sim.chip_actors import ChipActors
 
 #: Features of a made-up person, and how far their samples lie from them.
@@ -47,6 +48,9 @@ class Subjects(Protocol):
     def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes the engine of a node, by its number in the fleet, and its place on the node axis."""
 
+    def image_generator(self, node: int) -> ImageGenerator | None:
+        """Return what generates on a node's chip; None if the task recognises."""
+
     def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
         """Return the samples that are captured of a person at one of so many nodes."""
 
@@ -75,6 +79,9 @@ class MadeUpPeople:
     def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes an engine that knows people by their integers."""
         return _engine, 0
+
+    def image_generator(self, node: int) -> None:
+        """None: nobody generates."""
 
     def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
         """Return the samples that are captured of a person at one of so many nodes."""

@@ -87,6 +87,9 @@ class TaskPeople:
             return partial(self._started, node), node
         return partial(self._alone, node_id(node)), 0
 
+    def image_generator(self, node: int) -> None:
+        """None: the task recognises."""
+
     def _started(self, node: int, saved: Mapping[Phase, Cost]) -> NodeEngine:
         """Return the fleet's engine, on which a node starts."""
         if saved:

@@ -93,7 +93,7 @@ def _entries(area: str, section: str, figures: Sequence[Figure]) -> list[dict[st
     command = f"make claims AREA={area} SECTION={quoted}"
     rows = [figure.document(command) for figure in figures]
     if area == "learning":
-        return [row | {"subject": subject(section, row["name"])} for row in rows]
+        return [row | {"subject": subject(section)} for row in rows]
     return rows
 
 

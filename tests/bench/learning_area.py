@@ -22,8 +22,6 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "faces": learning_faces.faces_figures,
     "open set": learning_open_set.open_set_figures,
     "exact forgets": learning_faces.exact_figures,
-    "federated LoRA": learning_faces.lora_figures,
-    "cohort LoRA": learning_faces.cohort_figures,
     "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
     "judged metrics": learning_metrics.metrics_figures,
     "continual learning": learning_continual.continual_figures,

@@ -14,7 +14,7 @@ from tests.bench.workloads.continual import ContinualRun, Life
 FORGETTING = {
     "closed-form head": Target("<=", 0.03),
     "subject adapters": Target("<=", 0.03),
-    "federated LoRA": Target("<=", 0.05),
+    "cohort LoRA on small chips": Target("<=", 0.05),
 }
 #: Accepted more often than by a fleet that never knew them: what is repaired may be off by as much.
 RESURFACED = Target("<=", 0.05)

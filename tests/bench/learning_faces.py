@@ -1,4 +1,4 @@
-"""Figures of the faces: head and subject adapters, exact forgets, federated and cohort LoRA."""
+"""Figures of the faces: head and subject adapters, exact forgets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from edge_node.backbones.filters import FINE
-from fleet.lab.replay.audit import ReplayVerdict
 from tests.bench.figure import Figure, Target
-from tests.bench.workloads import cohort_faces, exact_forgets, faces, federated_faces
+from tests.bench.workloads import exact_forgets, faces
 from tests.bench.workloads.face_fleet import face_fleet
-from tests.bench.workloads.identification import Rates
 
 MILLI = 1e3
 #: What the head has to reach on the mean of the seeds, and on every one.
@@ -94,63 +92,3 @@ def exact_figures() -> Iterator[Figure]:
         "1",
         Target("=", 1),
     )
-
-
-def lora_figures() -> Iterator[Figure]:
-    """Yield LoRA trained over nodes that know few people each, beside its ablations."""
-    runs = [federated_faces.run(seed) for seed in federated_faces.SEEDS]
-
-    def both(name: str, rates: Sequence[Rates]) -> Iterator[Figure]:
-        yield mean_figure(f"{name}: accuracy", [r.accuracy for r in rates], "share")
-        yield mean_figure(f"{name}: AUROC", [r.auroc for r in rates], "share")
-
-    federated = [r.federated.accuracy for r in runs]
-    yield mean_figure("faces, federated LoRA: accuracy", federated, "share", Target(">=", 0.92))
-    yield mean_figure("faces, federated LoRA: AUROC", [r.federated.auroc for r in runs], "share")
-    gap = [r.central.accuracy - r.federated.accuracy for r in runs]
-    yield mean_figure("faces, federated LoRA: accuracy below central", gap, "share", Target("<=", 0.015))
-    yield from both("faces, LoRA trained centrally", [r.central for r in runs])
-    yield from both("faces, closed form alone (ablation)", [r.closed_form for r in runs])
-    yield from both("faces, every row averaged over all nodes", [r.plain for r in runs])
-    narrow = "faces, 64 hidden units"
-    yield from both(f"{narrow}, closed form alone", [r.narrow_closed_form for r in runs])
-    yield from both(f"{narrow}, head rows trained, no LoRA", [r.narrow_rows_only for r in runs])
-    yield from both(f"{narrow}, federated LoRA", [r.narrow_federated for r in runs])
-    yield from both(f"{narrow}, LoRA trained centrally", [r.narrow_central for r in runs])
-    gain = [r.narrow_federated.accuracy - r.narrow_rows_only.accuracy for r in runs]
-    yield mean_figure(f"{narrow}: what the LoRA itself adds", gain, "share", Target(">", 0))
-    yield from both("faces, 10 % stuck cells, closed form of before", [r.stuck_closed_form for r in runs])
-    yield from both("faces, 10 % stuck cells, federated LoRA", [r.stuck_federated for r in runs])
-
-
-def cohort_figures() -> Iterator[Figure]:
-    """Yield cohort LoRA in four shards, and forgets by replay."""
-    runs = [cohort_faces.run(seed) for seed in cohort_faces.SEEDS]
-    loss = [r.one_shard.accuracy - r.four_shards.accuracy for r in runs]
-    yield mean_figure("cohort LoRA, four shards: accuracy lost to one shard", loss, "share", Target("<=", 0.05))
-    loss = [r.one_shard.auroc - r.four_shards.auroc for r in runs]
-    yield mean_figure("cohort LoRA, four shards: AUROC lost to one shard", loss, "share", Target("<=", 0.02))
-    accuracy = [r.four_shards.accuracy for r in runs]
-    yield mean_figure("cohort LoRA, four shards: accuracy", accuracy, "share")
-    forgets = [cost for run in runs for cost in run.forgets]
-    in_sequence = tuple(float(len(run.forgets)) for run in runs)
-    yield Figure("replay: forgets in sequence over four shards", in_sequence, "1", Target(">=", 10))
-    hit = tuple(float(len({cost.shard for cost in run.forgets})) for run in runs)
-    yield Figure("replay: different shards that these were in", hit, "1")
-    yield Figure(
-        "replay: share of forgets that are exact to the bit",
-        tuple(statistics.fmean(cost.bitwise for cost in run.forgets) for run in runs),
-        "share",
-        Target("=", 1),
-    )
-    off = tuple(abs(cost.share_computed - cost.share_by_theory) for cost in forgets)
-    yield Figure("replay: steps, share of a full retrain, off theory", off, "share", Target("<=", 1e-9))
-    for measured in ("by_theory", "of_cpu", "of_energy"):
-        shares = tuple(getattr(cost, f"share_{measured}") for cost in forgets)
-        yield Figure(f"replay: share of a full retrain, {measured.replace('_', ' ')}", shares, "share")
-    yield Figure("replay: CPU of all nodes", tuple(cost.cpu_s * MILLI for cost in forgets), "ms")
-    yield Figure("replay: energy", tuple(cost.energy_j for cost in forgets), "J")
-    audits = tuple(float(r.audit is ReplayVerdict.REPRODUCED) for r in runs)
-    yield Figure("replay: audits that reproduce the last forget", audits, "share", Target("=", 1))
-    kept = [r.retained_after.accuracy - r.retained_before.accuracy for r in runs]
-    yield mean_figure("replay: accuracy of those who stay, change over all forgets", kept, "share")

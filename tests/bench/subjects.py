@@ -6,30 +6,22 @@ is an experiment's if a network or a model of an experiment did, which is no evi
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
-#: Rows of each section that an experiment gave, by a regular expression of their names; all others are the product's.
-EXPERIMENTS: Mapping[str, str] = {
-    # LoRA on two layers, trained in cohorts: `fleet.lab.replay`.
-    "federated LoRA": "",
-    "cohort LoRA": "",
-    # The engine's rounds, but averaged and rounded by the workload: `tests.bench.workloads.fleet_cohorts`.
-    "cohort LoRA in the fleet": "",
-    # The same: `tests.bench.workloads.lora_lives`.
-    "judged metrics": "",
-    "continual learning": "LoRA",
-    "batch of nodes": "hidden layer|round of a cohort",
-    # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
-    "images": "",
-    "federated images": "",
-    # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.
-    "speakers": "",
-    "paper's protocol": "",
-}
+#: Sections whose rows an experiment gave; all others are the product's.
+EXPERIMENTS = frozenset(
+    {
+        # The engine's rounds, but averaged by the workload: `tests.bench.workloads.averaging`.
+        "cohort LoRA in the fleet",
+        "judged metrics",
+        # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
+        "images",
+        "federated images",
+        # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.
+        "speakers",
+        "paper's protocol",
+    }
+)
 
 
-def subject(section: str, name: str) -> str:
-    """Return whose figure a row is: "product" or "experiment"."""
-    pattern = EXPERIMENTS.get(section)
-    return "product" if pattern is None or re.search(pattern, name) is None else "experiment"
+def subject(section: str) -> str:
+    """Return whose figure a section's rows are: "product" or "experiment"."""
+    return "experiment" if section in EXPERIMENTS else "product"

@@ -19,10 +19,8 @@ from torch import Tensor
 
 from edge_node.errors import RoundError
 
-#: Fraction bits of a state: of B and of rows, between rounds and between steps.
-STATE_BITS = 16
-#: Fraction bits of A x, of loss weights, of the error of a logit, and of sigmoid and softplus.
-PROJECTED_BITS, WEIGHT_BITS, ERROR_BITS, TABLE_BITS = 11, 20, 16, 16
+#: Fraction bits of loss weights, of the error of a logit, and of sigmoid and softplus.
+WEIGHT_BITS, ERROR_BITS, TABLE_BITS = 20, 16, 16
 #: Sums of fewer grid steps are exact in float64, and in float32.
 _LIMIT, _LIGHT_LIMIT = 2.0**53, 2.0**24
 #: Logits beyond this are as good as this in the tables, which have `_LOGIT_BITS` fraction bits.
@@ -108,20 +106,16 @@ def softplus(logits: Tensor) -> Tensor:
     return _table(_softplus, logits.dtype)[index.int()] + steps.clamp(min=0) * 2.0**-_LOGIT_BITS
 
 
-def class_shares(target: Tensor, real: Tensor, own_share: float) -> Tensor:
-    """Share out each row's loss: `own_share` among the person's samples, the rest among all others.
+def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
+    """Share out a row's loss on the grid of `WEIGHT_BITS`: `own_share` among the person's samples, the rest to others.
 
     `target`, ``[..., S, K]``, is 1 where sample and row are of the same person, and `real`, ``[..., S, 1]``, where
     there is no padding.
     """
-    other = real.to(target.dtype) - target
+    target = target.double()
+    other = real.double() - target
     own = own_share * target / target.sum(dim=-2, keepdim=True).clamp(min=1)
-    return own + (1 - own_share) * other / other.sum(dim=-2, keepdim=True).clamp(min=1)
-
-
-def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
-    """Return `class_shares` on the grid of `WEIGHT_BITS`."""
-    return on_grid(class_shares(target.double(), real, own_share), WEIGHT_BITS)
+    return on_grid(own + (1 - own_share) * other / other.sum(dim=-2, keepdim=True).clamp(min=1), WEIGHT_BITS)
 
 
 class Adam:
@@ -134,8 +128,8 @@ class Adam:
     ----------
     start
         What is trained, on the grid of `state_bits`.
-    falling
-        Whether the rate falls to zero, linearly.
+    learning_rate
+        Of the first step; it falls to zero, linearly.
     gradient_bits
         Fraction bits of gradients, which are limited to ``2^(22 - gradient_bits)``.
     state_bits, largest
@@ -148,21 +142,19 @@ class Adam:
         learning_rate: float,
         steps: int,
         *,
-        falling: bool = False,
         gradient_bits: int,
-        state_bits: int = STATE_BITS,
+        state_bits: int,
         largest: float = math.inf,
     ) -> None:
         self._first, self._second, self._scratch = (torch.zeros(start.shape, dtype=torch.float64) for _ in range(3))
-        self._sizes = iter(_step_sizes(learning_rate, steps, falling, state_bits))
+        self._sizes = iter(_step_sizes(learning_rate, steps, state_bits))
         self._scale, self._unit, self._largest = 2.0**gradient_bits, 2.0**-state_bits, largest
 
-    def update(self, values: Tensor, gradient: Tensor) -> Tensor:
-        """Return the values after one step; the gradient is on a grid, or gets onto its own here."""
-        return self.update_(values.clone(), gradient.clone())
-
     def update_(self, values: Tensor, gradient: Tensor, moving: Tensor | None = None) -> Tensor:
-        """Make one step in place, of what is `moving` if that is given; the gradient, float64, is used up."""
+        """Make one step in place, of what is `moving` if that is given; the gradient, float64, is used up.
+
+        It is on a grid, or gets onto its own here.
+        """
         g, spare = gradient.mul_(self._scale).round_().clamp_(-_GRADIENT_LIMIT, _GRADIENT_LIMIT), self._scratch
         self._first.sub_(torch.mul(self._first, 2.0**-_FIRST_DECAY, out=spare).round_()).add_(g)
         self._second.sub_(torch.mul(self._second, 2.0**-_SECOND_DECAY, out=spare).round_()).addcmul_(g, g)
@@ -180,7 +172,7 @@ def _whole_root(squares: Tensor, out: Tensor, spare: Tensor) -> Tensor:
 
 
 @cache
-def _step_sizes(learning_rate: float, steps: int, falling: bool, state_bits: int) -> tuple[float, ...]:
+def _step_sizes(learning_rate: float, steps: int, state_bits: int) -> tuple[float, ...]:
     """Return Adam's step sizes with both bias corrections, for moments that are held 8 and 128 times."""
     sizes = []
     with localcontext() as context:
@@ -188,7 +180,7 @@ def _step_sizes(learning_rate: float, steps: int, falling: bool, state_bits: int
         for t in range(1, steps + 1):
             first = 1 - (1 - Decimal(2) ** -_FIRST_DECAY) ** t
             second = 1 - (1 - Decimal(2) ** -_SECOND_DECAY) ** t
-            rate = Decimal(learning_rate) * (steps + 1 - t if falling else steps) / steps
+            rate = Decimal(learning_rate) * (steps + 1 - t) / steps
             size = rate * 2 ** (state_bits - _FIRST_DECAY) / first * (second * 2**_SECOND_DECAY).sqrt()
             sizes.append(float(round(size * 2**_STEP_BITS)))
     check_sums(**{"steps of Adam": (_GRADIENT_LIMIT * 2**_FIRST_DECAY * max(sizes), 0)})

@@ -233,7 +233,6 @@ class Mover:
             self._values,
             learning_rate,
             steps,
-            falling=True,
             gradient_bits=GRADIENT_BITS,
             state_bits=SCALE_BITS,
             largest=MAX_CODE * 2.0**-SCALE_BITS,

@@ -17,9 +17,6 @@ app = typer.Typer(
 
 TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="Task of the frozen network.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the frozen network.")]
-HiddenOption = Annotated[
-    int, typer.Option("--hidden", help="Width of its hidden layer; a task that generates has none.")
-]
 
 
 @app.command()
@@ -27,9 +24,8 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", file_okay=False, help="Gets a PEFT folder for each cohort.")
     ],
-    task: TaskOption = "speakers",
+    task: TaskOption = "faces-64",
     seed: SeedOption = 1,
-    hidden: HiddenOption = 512,
     shards: Annotated[int, typer.Option(min=1, help="Cohorts that people are dealt into.")] = 2,
     in_the_clear: Annotated[
         bool,
@@ -40,7 +36,10 @@ def train(
     ] = False,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Train the cohorts of a task on a simulated fleet and write each shard's LoRA as a PEFT folder."""
+    """Train the cohorts of a task on a simulated fleet and write each shard's LoRA as a PEFT folder.
+
+    For tasks whose LoRA is beside one crossbar layer: `faces-64`.
+    """
     if not in_the_clear:
         raise UsageError(
             "cohorts are about people: PEFT files are not encrypted, and no forget reaches them",
@@ -51,7 +50,7 @@ def train(
         from fleet.lab.exchange.networks import Network, adapter_document
         from fleet.lab.exchange.peft_format import export_peft
 
-        network = Network(task, seed, hidden)
+        network = Network(task, seed)
         progress("Training")
         trained = network.train_cohorts(shards)
         for adapter in trained:
@@ -64,7 +63,7 @@ def train(
     ]
     show(form, body, lambda: [table("Adapters", columns, rows)])
     note(f"Written to {output}: {', '.join(a['name'] for a in body['items'])}.")
-    hint(f"fleet adapter check {output / trained[0].spec.name} --task {task} --seed {seed} --hidden {hidden}")
+    hint(f"fleet adapter check {output / trained[0].spec.name} --task {task} --seed {seed}")
 
 
 @app.command()
@@ -74,7 +73,6 @@ def check(
     ],
     task: TaskOption,
     seed: SeedOption = 1,
-    hidden: HiddenOption = 512,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Check a PEFT folder from outside against a frozen network. Exit code 1, with the reason, if it is refused.
@@ -89,7 +87,7 @@ def check(
         from fleet.lab.lora.adapter import LoraKind
 
         progress("Frozen network")
-        base = Network(task, seed, hidden).base()
+        base = Network(task, seed).base()
         found: dict[str, Any] | None = None
         refusal = ""
         try:

@@ -18,11 +18,13 @@ class AdapterKind(StrEnum):
     HEAD = "closed-form head"
     COHORT = "cohort LoRA"
     SHARED = "shared LoRA"
+    #: Crossbars, which hold what they were programmed with for good.
+    BACKBONE = "backbone"
 
     @property
     def exact(self) -> bool:
         """Whether forgetting is shown by equal digests, and never by statistics."""
-        return self is not AdapterKind.SHARED
+        return self not in (AdapterKind.SHARED, AdapterKind.BACKBONE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class DigestPair:
 class ExactEvidence:
     """One exact kind after one forget."""
 
-    #: Not the shared LoRA.
+    #: An exact one.
     kind: AdapterKind
     #: SHA-256 in hexadecimal over the integers that are active now, and over those of an independent execution that
     #: never had the person.
@@ -126,3 +128,22 @@ class ApproximateEvidence:
     pairs: tuple[RepairPair, ...]
     #: Rounds that were run after the repair.
     resurfacing_rounds: int
+
+
+@dataclass(frozen=True)
+class MaskEvidence:
+    """A concept that the backbone knows, after its forget: nodes, and pictures over all nodes."""
+
+    #: Its name, as ``"style:night"``.
+    concept: str
+    #: Nodes that refuse it by its name, and nodes that have its eraser, that of the newest revision.
+    refused: Rate
+    erased: Rate
+    #: Pictures that are asked for by the concept, past that refusal, and show it.
+    shows: Rate
+    #: Pictures that are asked for without saying, and show it.
+    unasked: Rate
+    #: Pictures that are asked for by another one, and show that.
+    others: Rate
+    #: As `shows`, with the eraser taken off: the strip test.
+    stripped: Rate

@@ -1,7 +1,8 @@
 """Judging a forget: limits of acceptance, lines, and a verdict for each kind of adapter.
 
 EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never exact,
-however good its figures. Limits of approximate kinds are differences to a model retrained without the person.
+however good its figures. What the crossbars hold is MASKED at best. Limits of approximate kinds are differences to a
+model retrained without the person.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
+from fleet.domain.eraser import OTHERS, SHOWS
 from fleet.errors import InvalidInputError
-from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, DigestPair, ExactEvidence, ModelScores
+from fleet.lab.verification.evidence import (
+    AdapterKind,
+    ApproximateEvidence,
+    DigestPair,
+    ExactEvidence,
+    MaskEvidence,
+    ModelScores,
+)
 from fleet.lab.verification.intervals import Interval, Rate
 
 
@@ -22,12 +31,13 @@ class Verdict(StrEnum):
     EXACT = "EXACT"
     ACCEPTED = "APPROXIMATE, accepted"
     REJECTED = "APPROXIMATE, rejected"
+    MASKED = "MASKED"
     NOT_FORGOTTEN = "NOT FORGOTTEN"
 
     @property
     def holds(self) -> bool:
         """Whether nothing more must be done."""
-        return self in (Verdict.EXACT, Verdict.ACCEPTED)
+        return self in (Verdict.EXACT, Verdict.ACCEPTED, Verdict.MASKED)
 
 
 class Escalation(StrEnum):
@@ -38,6 +48,7 @@ class Escalation(StrEnum):
     SOLVE_AGAIN = "build the revision again from the statistics of the others, and compare digests anew"
     REPLAY = "replay the person's shard from the round in which they entered"
     DETACH = "detach the shared LoRA now, destroy its states, and train it again without the person"
+    REPROGRAM = "train a backbone without the concept and program it: nothing else takes it out of the crossbars"
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Line:
 class Judgement:
     """One kind of adapter."""
 
-    #: What was judged; the method is empty for exact kinds.
+    #: What was judged; the method is empty for exact kinds, and names what is masked of a backbone.
     kind: AdapterKind
     method: str
     #: With every line, failed or not.
@@ -142,10 +153,10 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     now or after further rounds, or if a node holds anything of theirs. Else accepted if every line passes. Which lines
     decide was chosen by how often they are right (docs/verification.md).
 
-    `InvalidInputError` if the kind is an exact one, or there is not a single pair.
+    `InvalidInputError` if the kind is another one, or there is not a single pair.
     """
-    if evidence.kind.exact:
-        raise InvalidInputError(f"a {evidence.kind} is judged by digests: give its exact evidence")
+    if evidence.kind is not AdapterKind.SHARED:
+        raise InvalidInputError(f"a {evidence.kind} is not judged by a reference that was trained without the person")
     if not evidence.pairs:
         raise InvalidInputError("there is no repaired model to judge: measure at least one person")
     pairs = evidence.pairs
@@ -213,6 +224,28 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     return _judgement(evidence.kind, evidence.method, verdict, lines)
 
 
+def judge_mask(evidence: MaskEvidence) -> Judgement:
+    """Judge a concept that the crossbars hold: MASKED at best, by the limits that an eraser is installed by."""
+
+    def everywhere(name: str, rate: Rate) -> Line:
+        return _rate_line(name, rate, "all", rate.hits == rate.total > 0)
+
+    def few(name: str, rate: Rate) -> Line:
+        return _rate_line(name, rate, f"<= {SHOWS:g}", rate.total > 0 and rate.value <= SHOWS)
+
+    others = evidence.others
+    lines = [
+        everywhere("nodes that refuse it by its name", evidence.refused),
+        everywhere("nodes that have the newest eraser", evidence.erased),
+        few("shows, asked for by its name past the refusal", evidence.shows),
+        few("shows, asked for without saying", evidence.unasked),
+        _rate_line("others that are asked for show", others, f">= {OTHERS:g}", others.value >= OTHERS),
+        _rate_line("strip test: shows, eraser taken off", evidence.stripped, "", None),
+    ]
+    verdict = Verdict.MASKED if all(line.passed is not False for line in lines) else Verdict.NOT_FORGOTTEN
+    return _judgement(AdapterKind.BACKBONE, evidence.concept, verdict, lines)
+
+
 def escalation(kind: AdapterKind, verdict: Verdict) -> Escalation:
     """Return the exact path that a verdict calls for; a rejected repair is never kept."""
     if verdict.holds:
@@ -222,6 +255,7 @@ def escalation(kind: AdapterKind, verdict: Verdict) -> Escalation:
         AdapterKind.HEAD: Escalation.SOLVE_AGAIN,
         AdapterKind.COHORT: Escalation.REPLAY,
         AdapterKind.SHARED: Escalation.DETACH,
+        AdapterKind.BACKBONE: Escalation.REPROGRAM,
     }[kind]
 
 

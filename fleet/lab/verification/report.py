@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fleet.documents import document
 from fleet.errors import InvalidInputError, NotFoundError
-from fleet.lab.verification.evidence import ApproximateEvidence, ExactEvidence
-from fleet.lab.verification.judging import LIMITS, Judgement, judge_approximate, judge_exact
+from fleet.lab.verification.evidence import ApproximateEvidence, ExactEvidence, MaskEvidence
+from fleet.lab.verification.judging import LIMITS, Judgement, judge_approximate, judge_exact, judge_mask
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,7 @@ class VerificationReport:
     #: Evidence, a record for each kind of adapter.
     exact: tuple[ExactEvidence, ...] = ()
     approximate: tuple[ApproximateEvidence, ...] = ()
+    masked: tuple[MaskEvidence, ...] = ()
     #: Further figures by name, if there are any: EER, erase and retain accuracy of generation.
     scores: Mapping[str, float] = field(default_factory=dict)
     #: Joules by phase.
@@ -44,11 +45,15 @@ class VerificationReport:
         return (
             *(judge_exact(evidence) for evidence in self.exact),
             *(judge_approximate(evidence) for evidence in self.approximate),
+            *(judge_mask(evidence) for evidence in self.masked),
         )
 
     @property
     def holds(self) -> bool:
-        """Whether every kind is forgotten, and no cell was written; nothing follows from no evidence."""
+        """Whether every kind is forgotten, or masked if it cannot be, and no cell was written.
+
+        Nothing follows from no evidence.
+        """
         judged = self.judgements
         return bool(judged) and self.cell_writes == 0 and all(one.verdict.holds for one in judged)
 

@@ -75,7 +75,8 @@ def verify_task(
     try:
         task = load_task(name, seed)
         if isinstance(task, GenerationTask):
-            return verify_images(task, progress=progress)
+            with TemporaryDirectory() as folder:
+                return verify_images(task, seed, Path(folder), progress=progress)
         enrolled, strangers = len(task.split.enrolled), len(task.split.strangers)
         if not enrolled or not strangers:
             raise InvalidInputError(
@@ -109,8 +110,8 @@ class Spent:
         """Have people forgotten, and count what that takes."""
         meter, writes = fleet.meter(), int(fleet.engine.cell_writes.sum())
         fleet.forget(*numbers)
-        for phase, joules in meter().items():
-            self.energy_j[phase] += joules
+        for phase, spent in meter().items():
+            self.energy_j[phase] += spent.energy_j
         self.cell_writes += int(fleet.engine.cell_writes.sum()) - writes
 
 

@@ -1,121 +1,150 @@
-"""Verification of tasks that generate: a class deleted exactly, and a public one erased approximately.
+"""Verification of tasks that generate: a class is deleted exactly, and a style that the backbone knows is masked.
 
-Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that never had
-the forgotten one and learnt the others all the same: bits of the adapters, images from the same noise, and how often
-either generates the class by chance. The approximate eraser of a public class has figures and no verdict: a class that
-the backbone was trained on comes back when its eraser is stripped off.
+Nodes learn two private classes; one is forgotten, a node is put back to a backup of when it knew that class, and a
+third one arrives. They are held against a fleet that never had the forgotten one and learnt the others all the same: by
+the integers of its adapters, pictures from the same noise, and how often either shows the class by chance. Then a
+style is forgotten: the crossbars hold it for good, so its eraser is looked at with and without.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from reram_fleet.wire.concepts import STYLE, concept_name
 
 from edge_node.tasks import GenerationTask
-from fleet.lab.fleets.image_fleet import ImageFleet, Size
-from fleet.lab.lora.generator import AdaptedGenerator
-from fleet.lab.paper.image_erasure import erasure_name
-from fleet.lab.verification.evidence import AdapterKind, ExactEvidence
-from fleet.lab.verification.image_scores import frechet_distance
+from fleet.lab.fleets.captured_fleet import PRESET
+from fleet.lab.verification.evidence import AdapterKind, ExactEvidence, MaskEvidence
+from fleet.lab.verification.generating_fleet import GeneratingFleet
 from fleet.lab.verification.intervals import Rate
 from fleet.lab.verification.report import VerificationReport
-from hwmodel import Phase, keyed_seed
+from hwmodel import Cost, Phase, keyed_seed
+
+#: Numbers of the private classes: enrolled throughout, forgotten, and enrolled after that.
+KEPT, FORGOTTEN, NEWCOMER = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class PictureCounts:
+    """Pictures on each node in each style.
+
+    Attributes
+    ----------
+    private, public
+        Of a private class, and of each public one, to be judged.
+    compared
+        Of every class, to compare nodes that forgot with nodes that never knew.
+    """
+
+    private: int = 8
+    public: int = 2
+    compared: int = 1
 
 
 def verify_images(
     task: GenerationTask,
-    size: Size | None = None,
+    seed: int,
+    folder: Path,
     *,
-    cache: Path | None = None,
+    counts: PictureCounts = PictureCounts(),
     progress: Callable[[str], None] = lambda text: None,
 ) -> VerificationReport:
-    """Forget a private class, erase a public one, and report both.
-
-    The full size, which takes minutes, if none is given; `cache` is the folder of trained backbones, as for
-    `cached_backbone`, and `progress` is called with what is being done.
-    """
-
-    def stage(what: str) -> Callable[[int, int], None]:
-        progress(what)
-        return lambda done, total: None
-
-    recipe = task.recipe
-    fleet = ImageFleet(task, size or Size(backbone=recipe.backbone, sampling=recipe.sampling), stage, cache)
-    kept, forgotten, newcomer = task.private[:3]
-    chips, never = fleet.program(), fleet.program()
-    programmed = chips.ledger.mark()
-    for label in (kept, forgotten):
-        chips.install(fleet.learn(chips, label))
-    known = _shown(fleet, chips, forgotten)
-    chips.forget(forgotten)
-    chips.install(fleet.learn(chips, newcomer))
-    for label in (kept, newcomer):
-        never.install(fleet.learn(never, label))
-    progress("Comparing with chips that never had the class")
-    left = _shown(fleet, chips, forgotten)
+    """Forget a private class and a style, and report both; `progress` is called with what is being done."""
+    progress("Learning two classes on real nodes")
+    fleet = GeneratingFleet(task, seed, folder, PRESET)
+    fleet.enrol([KEPT, FORGOTTEN])
+    known = fleet.by_tag("enrolled", FORGOTTEN, counts.private)
+    restore, meter = fleet.backup(), fleet.meter()
+    progress(f"Forgetting {task.split.enrolled[FORGOTTEN]}")
+    fleet.forget(FORGOTTEN)
+    spent = meter()
+    restore()
+    fleet.enrol([NEWCOMER])
+    progress("The same without it")
+    never = GeneratingFleet(task, seed, folder, PRESET)
+    never.enrol([KEPT])
+    never.enrol([NEWCOMER])
+    progress("Comparing with nodes that never had the class")
+    evidence, scores = compared(fleet, never, counts)
+    never.close()
+    style = task.styles[keyed_seed(seed, "verification.style") % len(task.styles)]
+    meter = fleet.meter()
+    mask = masked(fleet, style, counts, progress)
+    # Of the forget alone: what is generated to look at it is the laboratory's.
+    spent = {phase: spent[phase] + (found if phase is not Phase.INFER else Cost()) for phase, found in meter().items()}
+    gone = task.split.enrolled[FORGOTTEN]
     scores = {
-        "class forgotten, accuracy while it was enrolled": known.value,
-        "class that arrived after the forget, accuracy": _shown(fleet, chips, newcomer).value,
-        "class that was there before and after, accuracy": _shown(fleet, chips, kept).value,
-        "class that was there before and after, style asked for": fleet.style_accuracy(
-            fleet.generate(chips, "private", [kept], fleet.size.private_images)
-        ),
+        "class forgotten, accuracy while it was enrolled": fleet.shown(known, gone).value,
+        **scores,
+        "private classes, accuracy with the eraser": _private(fleet, counts).value,
     }
-    evidence = ExactEvidence(
-        AdapterKind.SUBJECT, _digest(fleet, chips), _digest(fleet, never), left, chance=_shown(fleet, never, forgotten)
-    )
-    scores |= _erased(fleet, chips)
-    spent = chips.ledger.since(programmed)
+    fleet.close()
     return VerificationReport(
         task=task.name,
         exact=(evidence,),
+        masked=(mask,),
         scores=scores,
-        energy_j={phase.value: spent[phase].energy_j for phase in Phase},
+        energy_j={phase.value: cost.energy_j for phase, cost in spent.items()},
         cell_writes=sum(cost.cell_writes for cost in spent.values()),
     )
 
 
-def _erased(fleet: ImageFleet, chips: AdaptedGenerator) -> dict[str, float]:
-    """Erase a public class, look, strip the eraser off and look again; return the generation scores."""
-    public, count = fleet.task.public, fleet.size.public_images
-    label = public[keyed_seed(fleet.seed, "images.erased") % len(public)]
-    before = fleet.generate(chips, "public", public, count)
-    chips.install(fleet.erase(chips, label))
-    after = fleet.generate(chips, "public", public, count)
-    chips.bank.remove(erasure_name(label))
-    stripped = fleet.generate(chips, "public", [label], count)
+def compared(
+    fleet: GeneratingFleet, never: GeneratingFleet, counts: PictureCounts
+) -> tuple[ExactEvidence, dict[str, float]]:
+    """Return what shows that nothing is left of the forgotten class, and how the others fare."""
+    names = fleet.task.split.enrolled
+    gone = names[FORGOTTEN]
+    kept = fleet.by_tag("kept", KEPT, counts.private)
 
-    def others(generated: dict[int, Tensor]) -> float:
-        return fleet.accuracy({other: images for other, images in generated.items() if other != label})
+    def named(one: GeneratingFleet) -> Rate:
+        return one.shown(one.by_name("named", gone, counts.private), gone)
 
-    def distance(generated: dict[int, Tensor]) -> float:
-        images = [generated[other].flatten(0, 1) for other in public if other != label]
-        real = fleet.public.levels[fleet.public.labels != label]
-        return frechet_distance(fleet.judge.activations(torch.cat(images)), fleet.judge.activations(real))
-
-    return {
-        "erased class, accuracy before": fleet.judge.accuracy(before[label], label),
-        "erased class, accuracy with the eraser": fleet.judge.accuracy(after[label], label),
-        "erased class, accuracy with the eraser stripped": fleet.judge.accuracy(stripped[label], label),
-        "other public classes, accuracy before": others(before),
-        "other public classes, accuracy with the eraser": others(after),
-        "other public classes, Frechet distance to real ones before": distance(before),
-        "other public classes, Frechet distance to real ones with the eraser": distance(after),
+    evidence = ExactEvidence(
+        AdapterKind.SUBJECT,
+        fleet.digest("compared", counts.compared),
+        never.digest("compared", counts.compared),
+        named(fleet),
+        chance=named(never),
+    )
+    newcomer = fleet.by_tag("newcomer", NEWCOMER, counts.private)
+    return evidence, {
+        "class that arrived after the forget, accuracy": fleet.shown(newcomer, names[NEWCOMER]).value,
+        "class that was there before and after, accuracy": fleet.shown(kept, names[KEPT]).value,
+        "class that was there before and after, style asked for": fleet.styled(kept).value,
     }
 
 
-def _shown(fleet: ImageFleet, chips: AdaptedGenerator, label: int) -> Rate:
-    """Return how many images that are generated of a class show it, on all nodes: each from noise of its own."""
-    images = fleet.generate(chips, "private", [label], fleet.size.private_images)[label]
-    hits = fleet.judge.classes(images) == label
-    return Rate(int(hits.sum()), hits.numel())
+def masked(
+    fleet: GeneratingFleet, style: str, counts: PictureCounts, progress: Callable[[str], None] = lambda text: None
+) -> MaskEvidence:
+    """Forget a style, and return what is seen of it with its eraser and with that taken off."""
+    task = fleet.task
+    name = concept_name(STYLE, style)
+    progress(f"Forgetting {name}")
+    fleet.forget_concept(name)
+    progress(f"Looking for {name}")
+    others = [other for other in task.styles if other != style]
+
+    def drawn(styles: list[str]) -> Rate:
+        found = [fleet.generated("mask", counts.public, styles, class_name=each) for each in task.split.public]
+        return Rate.sum(fleet.styled(each, style if styles == [""] else None) for each in found)
+
+    return MaskEvidence(
+        concept=name,
+        refused=fleet.refused(style),
+        erased=fleet.erased(style),
+        shows=fleet.styled(fleet.unasked("mask", counts.public, style, masked=True), style),
+        unasked=drawn([""]),
+        others=drawn(others),
+        stripped=fleet.styled(fleet.unasked("mask", counts.public, style, masked=False), style),
+    )
 
 
-def _digest(fleet: ImageFleet, chips: AdaptedGenerator) -> str:
-    """Return the digest of every node's active adapters, and of images of all classes."""
-    parts = [*fleet.adapter_digests(chips), fleet.images_digest(chips)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _private(fleet: GeneratingFleet, counts: PictureCounts) -> Rate:
+    names = fleet.task.split.enrolled
+    return Rate.sum(
+        fleet.shown(fleet.by_tag("masked", number, counts.private), names[number]) for number in (KEPT, NEWCOMER)
+    )

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import numpy as np
 
-from fleet.lab.fleets.captured_fleet import CapturedFleet
 from hwmodel import keyed_uint16
 
 #: Waves of a fleet of at least twice as many people; of a smaller one.
@@ -46,14 +45,14 @@ class Arrivals:
         """Everybody who is never forgotten."""
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
-    def accuracies(self, fleet: CapturedFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
+    def accuracies(self, truth: Sequence[str], best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
         """Return for each of the first waves the share of samples of its people, but those who leave, named right.
 
-        `best_tag` has the best match for each sample that `CapturedFleet.asked` has, [N][B].
+        `truth` has whose each sample is, [B], and `best_tag` its best match on each node, [N][B].
         """
-        found, truth = np.array(best_tag), np.array(fleet.asked[1])
-        columns = [np.isin(truth, self.stay(wave)) for wave in range(waves)]
-        return tuple(float((found[:, asked] == truth[asked]).mean()) for asked in columns)
+        found, whose = np.array(best_tag), np.array(truth)
+        columns = [np.isin(whose, self.stay(wave)) for wave in range(waves)]
+        return tuple(float((found[:, asked] == whose[asked]).mean()) for asked in columns)
 
 
 @dataclass(frozen=True)

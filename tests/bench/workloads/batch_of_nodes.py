@@ -1,15 +1,16 @@
 """A batch of N nodes against N single nodes: how much of what they compute differs.
 
 For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and once one by
-one, and shown the same inputs. Then what is computed behind them: a round of learning and of repair, answers of subject
-adapters and of a head, and a round of a cohort. Inputs are made up, but for the voices of JapaneseVowels: whose photo
-it is does not matter to whether two computers agree.
+one, and shown the same inputs. Then what is computed behind them: answers of subject adapters and of a head, and a
+round of learning and of repair, of rows alone and of a stage with its branch. Inputs are made up, but for the voices of
+JapaneseVowels: whose photo it is does not matter to whether two computers agree.
 
 Integers are compared one by one; what is computed in floats, by its largest difference.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -18,22 +19,23 @@ import numpy as np
 import torch
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
 from reram_fleet.wire.lora_states import StateArrays
+from reram_fleet.wire.shared_lora import SCALE_BITS, lora_shape
 from torch import Tensor
 
 from edge_node.backbones import Backbone
 from edge_node.backbones.filters import FilterBank
 from edge_node.backbones.liquid import Liquid
+from edge_node.backbones.small_layer import SmallLayer
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
 from edge_node.generation.dit import IMAGE_SHAPE, STYLES, DiffusionTransformer, prompts_of
-from edge_node.recognition.engine import Engine, RoundRequest
+from edge_node.recognition.engine import Engine, RoundRequest, RoundResult
+from edge_node.tasks import RecognitionTask
+from edge_node.tasks.faces import FACES_64
 from edge_node.tasks.speakers import SPEAKERS
+from edge_node.tasks.speakers_small import SPEAKERS_8
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
-from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
-from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
-from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
-from fleet.lab.replay.hidden_layer import HiddenLayer
-from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
+from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, Preset, keyed_normal, keyed_uint16, load_preset, program
 from tests.bench.workloads.face_fleet import NODES
 from tests.bench.workloads.faces import install
 
@@ -144,9 +146,16 @@ def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
     photos = keyed_uint16(seed, "batch.photos", count=SAMPLES * 64 * 64).reshape(SAMPLES, 64, 64).numpy() / 65535
     sounds = keyed_normal(seed, "batch.sounds", count=SAMPLES * 4_000).reshape(SAMPLES, 4_000, 1).numpy() / 8
     voices = [person.test[0] for person in SPEAKERS.load_people().values()][:SAMPLES]
+
+    def small_layer(preset: Preset, seed: int, some: Sequence[str], ledger: EnergyLedger) -> SmallLayer:
+        front = FilterBank.program(preset, seed, some, ledger, layout=FACES_64.layout)
+        centre = torch.zeros(front.features, dtype=torch.int32)
+        return SmallLayer.program(front, FACES_64.stage, centre, preset, seed, some, ledger)
+
     kinds: list[tuple[str, Callable[..., Backbone], list[np.ndarray]]] = [
         ("reservoir", SPEAKERS.program, voices),
         ("filters", FilterBank.program, list(photos.astype(np.float32))),
+        ("layer of 64 columns", small_layer, list(photos.astype(np.float32))),
         ("spectral filters", SpectralFilters.program, list(sounds.astype(np.float32))),
         ("liquid", Liquid.program, list(sounds.astype(np.float32))),
     ]
@@ -159,15 +168,6 @@ def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
 
         together, alone = captured(ids), [captured([node]) for node in ids]
         yield from _by_level(f"codes of the {name}", together, alone)
-    inputs = keyed_uint16(seed, "batch.codes", count=len(ids) * SAMPLES * 1_024) % 255 - 127
-    driven = inputs.reshape(len(ids), SAMPLES, 1_024).to(torch.int32)
-
-    def layered(some: Sequence[str], codes: Tensor) -> list[Tensor]:
-        layer = HiddenLayer.program(1_024, 512, preset, seed, some)
-        return [at_level(layer, level).capture(codes).drives for level in Fidelity]
-
-    alone = [layered([node], driven[[n]]) for n, node in enumerate(ids)]
-    yield from _by_level("drives of the hidden layer", layered(ids, driven), alone)
 
 
 def _by_level(what: str, together: Sequence[Tensor], alone: Sequence[Sequence[Tensor]]) -> Iterator[Compared]:
@@ -219,19 +219,14 @@ def _products(chips: Any, seed: int) -> Tensor:
 
 
 def _behind(seed: int, nodes: int) -> Iterator[Compared]:
-    """Compare what follows the chips, tile-accurate: engine, head and cohort, with voices."""
+    """Compare what follows the chips, tile-accurate: engine, head and rounds, with voices."""
     level, fleet = Fidelity.TILE_ACCURATE, CapturedFleet.of(SPEAKERS, seed, nodes)
-    together = fleet.engine
-    singles = [Engine.build(SPEAKERS, load_preset(PRESET), seed, [node]) for node in together.node_ids]
+    together, singles = fleet.engine, _singles(fleet, SPEAKERS, seed)
     people = SPEAKERS.load_people()
     samples = [sample for name in fleet.enrolled for sample in people[name].test]
     asked = fleet.asked[0]
     own = torch.cat([one.capture(samples) for one in singles])
     yield compared("captured codes of engines", level, asked, own)
-    for node, one in enumerate(singles):
-        for adapter in fleet.subject_adapters():
-            together.set_subject(node, adapter)
-            one.set_subject(0, adapter)
     said = [one.identify(asked[[n]]) for n, one in enumerate(singles)]
     scores = torch.cat([answer.score for answer in said])
     answer = together.identify(asked)
@@ -242,47 +237,52 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     head = install(fleet.statistics().build(), fleet)
     alone = torch.cat([head.scores(asked[[n]]) for n in range(nodes)])
     yield compared("scores of the head", level, head.scores(asked), alone)
-    for kind, name in ((LEARNING_KIND_TRAIN_LORA, "training"), (LEARNING_KIND_UNLEARN_LORA, "repair")):
-        yield _round(fleet, together, singles, kind, name)
-    yield from _cohort_round(fleet, seed)
+    rows_alone = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=SCALE_BITS)
+    yield from _rounds("LoRA", fleet, singles, rows_alone)
+    task = SPEAKERS_8.with_seed(seed)
+    small = CapturedFleet.of(task, seed, nodes)
+    shape = lora_shape(small.engine.features, 1, task.stage)
+    yield from _rounds("LoRA of a stage", small, _singles(small, task, seed), shape)
 
 
-def _round(fleet: CapturedFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
-    """Compare one round of `Engine.run_rounds`."""
-    forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
-    shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=14)
+def _singles(fleet: CapturedFleet, task: RecognitionTask, seed: int) -> list[Engine]:
+    """Return an engine for each node of a fleet; everybody's adapters are active on all of them."""
+    singles = [Engine.build(task, load_preset(PRESET), seed, [node]) for node in fleet.engine.node_ids]
+    for node, one in enumerate(singles):
+        for adapter in fleet.subject_adapters():
+            fleet.engine.set_subject(node, adapter)
+            one.set_subject(0, adapter)
+    return singles
+
+
+def _rounds(what: str, fleet: CapturedFleet, singles: Sequence[Engine], shape: LoraShape) -> Iterator[Compared]:
+    """Compare a round of `Engine.run_rounds` of either kind."""
     tags = list(fleet.enrolled)
-    ticket = JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
-    # Rows so large that the forgotten stand out: on rows of nothing a repair would have nothing to do.
-    rows_before = keyed_normal(1, "batch.lora", count=len(tags) * 8).reshape(len(tags), 8)
-    codes = (rows_before.clamp(-1.9, 1.9) * 2.0**14).round().numpy().astype(np.int16)
-    start = replace(StateArrays.empty(tags, shape), rows=codes).encode()
-    requests = []
-    for node in range(len(singles)):
-        mine = {tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]}
-        kept = {tag: codes for tag, codes in mine.items() if tag not in forget}
-        gone = {tag: codes for tag, codes in mine.items() if tag in forget}
-        requests.append(RoundRequest(node, ticket, start, kept, gone))
-    batch = together.run_rounds(requests)
-    alone = [one.run_rounds([replace(r, node=0)])[0] for one, r in zip(singles, requests, strict=True)]
+    # Values so large that the forgotten stand out: on a LoRA of nothing a repair would have nothing to do.
+    empty = StateArrays.empty(tags, shape)
+    drawn = {name: _drawn(name, getattr(empty, name).shape) for name in ("rows", "branches")}
+    start = replace(empty, **drawn).encode()
+    for kind, name in ((LEARNING_KIND_TRAIN_LORA, "training"), (LEARNING_KIND_UNLEARN_LORA, "repair")):
+        forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
+        ticket = JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
+        requests = []
+        for node in range(len(singles)):
+            mine = {tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]}
+            kept = {tag: codes for tag, codes in mine.items() if tag not in forget}
+            gone = {tag: codes for tag, codes in mine.items() if tag in forget}
+            requests.append(RoundRequest(node, ticket, start, kept, gone))
+        batch = fleet.engine.run_rounds(requests)
+        alone = [one.run_rounds([replace(r, node=0)])[0] for one, r in zip(singles, requests, strict=True)]
+        states = (torch.stack([_learnt(result) for result in results]) for results in (batch, alone))
+        yield compared(f"{what} after a round of {name}", Fidelity.TILE_ACCURATE, *states)
 
-    def rows(results: Sequence[Any]) -> Tensor:
-        return torch.stack([torch.from_numpy(StateArrays.decode(r.state).rows) for r in results])
 
-    return compared(f"LoRA after a round of {name}", Fidelity.TILE_ACCURATE, rows(batch), rows(alone))
+def _drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    values = keyed_normal(1, "batch.lora", name, count=math.prod(shape)).reshape(shape)
+    return (values.clamp(-1.9, 1.9) * 2.0**SCALE_BITS).round().numpy().astype(np.int16)
 
 
-def _cohort_round(fleet: CapturedFleet, seed: int) -> Iterator[Compared]:
-    """Compare one round of a cohort."""
-    recipe, samples = LoraRecipe(a_seed=seed), TwoLayerFleet.of(seed, fleet, 128).nodes
-    rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
-    start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
-    chosen = torch.arange(recipe.negatives)
-
-    def trained(some: Sequence[NodeSamples]) -> Tensor:
-        batch = TrainingBatch.of(recipe, some, start.tags, [chosen] * len(some))
-        sent = train_round(recipe, start, batch)
-        return torch.stack([torch.from_numpy(np.concatenate([s.hidden.ravel(), s.head.ravel()])) for s in sent])
-
-    alone = torch.cat([trained([node]) for node in samples])
-    yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(samples), alone)
+def _learnt(result: RoundResult) -> Tensor:
+    """Return rows and branches of what a node sends back, as one row of integers."""
+    state = StateArrays.decode(result.state)
+    return torch.from_numpy(np.concatenate([state.rows.ravel(), state.branches.ravel()]))

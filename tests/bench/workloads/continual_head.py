@@ -31,7 +31,8 @@ class HeadLife:
             packed += fleet.packed(names)
             self._statistics = SufficientStatistics.of_packed(fleet.public, packed)
             for lines, identify in ((self._head, self._by_head), (self._subject, self._by_adapters)):
-                lines.append(plan.accuracies(fleet, identify(self._statistics)(fleet.asked[0]).best_tag, wave + 1))
+                codes, truth = fleet.asked
+                lines.append(plan.accuracies(truth, identify(self._statistics)(codes).best_tag, wave + 1))
         self._back = SufficientStatistics.of_packed(fleet.public, [*packed, *fleet.packed(plan.leaving)])
 
     def trajectories(self) -> tuple[Trajectory, Trajectory]:

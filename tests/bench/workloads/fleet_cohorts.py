@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
 from reram_fleet.cohorts import shard_of
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, SharedLora
-from reram_fleet.wire.lora_states import StateArrays
 
 from edge_node.recognition.engine import RoundRequest
 from fleet.coordinator.learning.lora_state import initial_state, installable
 from fleet.lab.fleets.captured_fleet import CapturedFleet
-from fleet.lab.replay.federated import fed_average
 from fleet.lab.verification.metrics import auc
-from fleet.learning.state_codec import StateCodec, record_of
+from tests.bench.workloads.averaging import averaged
 from tests.bench.workloads.face_fleet import NODES, face_fleet
 
 #: Nothing was chosen on them.
@@ -100,12 +97,7 @@ def _shard(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> Sha
         results = faces.engine.run_rounds(
             [RoundRequest(node, ticket, state.encode(), samples[node], {}) for node in nodes]
         )
-        sent = [(record_of(StateArrays.decode(r.state)), r.num_examples) for r in results]
-        average = fed_average([({n: a.numpy() for n, a in arrays.items()}, count) for arrays, count in sent])
-        examples = sum(count for _, count in sent)
-        codec = StateCodec("", b"", state)
-        averaged = ArrayRecord({name: Array(values) for name, values in average.items()})
-        state = codec.averaged(state, averaged, examples, len(sent))
+        state = averaged(state, results)
     return installable(state, shape)
 
 

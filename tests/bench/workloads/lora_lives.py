@@ -7,23 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LearningKind, SubjectAdapter
 from reram_fleet.wire.lora_states import StateArrays
 from reram_fleet.wire.shared_lora import lora_shape, without
 from torch import Tensor
 
-from edge_node.recognition.engine import Engine, RoundRequest, RoundResult
+from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.lora.stage import Stage
 from edge_node.tasks import StagedTask
 from fleet.coordinator.learning.lora_state import installable
 from fleet.lab.verification.metrics import Answers
-from fleet.learning.state_codec import StateCodec, record_of
 from hwmodel import Phase, load_preset
+from tests.bench.workloads.averaging import averaged
 
 PRESET = "180nm-1t1r"
 #: Nodes that each person shows up at.
@@ -107,7 +104,7 @@ class LoraLives:
             requests = [self._requests(life, kind) for life in lives]
             results = iter(self.engine.run_rounds([each for mine in requests for each in mine]))
             lives = [
-                replace(life, state=_averaged(life.state, [next(results) for _ in mine]))
+                replace(life, state=averaged(life.state, [next(results) for _ in mine]))
                 for life, mine in zip(lives, requests, strict=True)
             ]
         return list(lives)
@@ -152,15 +149,3 @@ class LoraLives:
         stage = Stage.of(self._shape)
         b = torch.from_numpy(life.state.branches[:1] * 2.0**-self._shape.scale_bits)
         return stage.samples(codes).read(b.expand(self.nodes, -1, -1))[0]
-
-
-def _averaged(before: StateArrays, results: Sequence[RoundResult]) -> StateArrays:
-    """Return the average that Flower's FedAvg and the fleet's codec make of what nodes send back."""
-    total = sum(result.num_examples for result in results)
-    sent = [(record_of(StateArrays.decode(result.state)), result.num_examples) for result in results]
-
-    def mean(name: str) -> Any:
-        return np.sum([arrays[name].numpy() * count for arrays, count in sent], axis=0) / total
-
-    average = ArrayRecord({name: Array(mean(name)) for name in sent[0][0]})
-    return StateCodec("", b"", before).averaged(before, average, total, len(sent))

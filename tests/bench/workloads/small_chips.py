@@ -19,7 +19,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
 from reram_fleet.code_ranges import LoraStage
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, SubjectAdapter
 from reram_fleet.wire.lora_states import StateArrays
@@ -31,8 +30,8 @@ from edge_node.tasks import RecognitionTask, SeededTask, StagedTask, load_task
 from fleet.coordinator.learning.lora_state import initial_state, installable
 from fleet.lab.fleets.neurons import answers, ask_neurons, drives
 from fleet.lab.verification.metrics import auc
-from fleet.learning.state_codec import StateCodec, record_of
 from hwmodel import keyed_uint16, load_preset
+from tests.bench.workloads.averaging import averaged
 
 #: Not used for any choice.
 SEEDS = (800, 801, 802, 803, 804)
@@ -150,11 +149,10 @@ class SmallFleet:
         """Train on some nodes by rounds, from nothing, by a way of one's choice to compute a round."""
         tags = sorted(self.taught)
         state = initial_state(tags, self.shape, None)
-        codec = StateCodec("job", b"", state)
         for number in range(1, rounds + 1):
             ticket, before = _ticket(number, tags, self.shape), state.encode()
             requests = [RoundRequest(node, ticket, before, own, {}) for node, own in samples.items()]
-            state = _averaged(codec, state, computed(self.engine, requests))
+            state = averaged(state, computed(self.engine, requests))
         return state
 
     def trained(self, samples: Mapping[int, Mapping[str, Tensor]]) -> Rates:
@@ -183,11 +181,3 @@ def run(name: str, seed: int) -> SmallChipsRun:
 
 def _ticket(number: int, tags: Sequence[str], shape: LoraShape) -> JobTicket:
     return JobTicket(job_id="job", round=number, kind=LEARNING_KIND_TRAIN_LORA, subject_tags=tags, lora=shape)
-
-
-def _averaged(codec: StateCodec, before: StateArrays, results: Sequence[RoundResult]) -> StateArrays:
-    """Average as stock FedAvg does, in float64, and take it back to integers as the ServerApp does."""
-    total = sum(result.num_examples for result in results)
-    records = [(record_of(StateArrays.decode(r.state)), r.num_examples / total) for r in results]
-    mean = {key: Array(sum(record[key].numpy() * share for record, share in records)) for key in records[0][0]}
-    return codec.averaged(before, ArrayRecord(mean), total, len(results))

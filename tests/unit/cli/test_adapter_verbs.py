@@ -10,17 +10,29 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
+from edge_node.recognition.lora.stage import DRIVE_BITS, Stage
+from edge_node.tasks import faces, load_task
 from fleet.cli import app
 from fleet.lab.exchange.networks import Network
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft
 from fleet.lab.lora.adapter import LoraKind
+from hwmodel import EnergyLedger, Phase, load_preset
+from tests.made_up_photos import made_up_photos
 
-NETWORK = ("--task", "speakers", "--seed", "1", "--hidden", "16")
+NETWORK = ("--task", "faces-64", "--seed", "1")
 CLEAR = "--personal-in-the-clear"
 
 
 def adapter(*arguments):
     return CliRunner().invoke(app, ["adapter", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_up():
+    photos = made_up_photos()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "_photos", lambda folder: photos)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +52,7 @@ def peft(trained, tmp_path):
 
 def test_trained_cohorts_lie_in_folders_and_compute_what_they_did(trained):
     folder, items = trained
-    network = Network("speakers", 1, 16)
+    network = Network("faces-64", 1)
     base = network.base()
 
     assert [item["adapter_kind"] for item in items] == ["cohort", "cohort"]
@@ -126,7 +138,7 @@ def test_hostile_folder_is_refused_with_the_reason(peft, harm, says):
 
 
 def test_adapter_of_another_network_is_refused(peft):
-    checked = adapter("check", peft, "--task", "speakers", "--seed", "4", "--hidden", "16", "-o", "json")
+    checked = adapter("check", peft, "--task", "faces-64", "--seed", "4", "-o", "json")
 
     assert "another frozen backbone" in json.loads(checked.stdout)["refusal"]
     assert checked.exit_code == 1
@@ -137,7 +149,8 @@ def test_adapter_of_another_network_is_refused(peft):
     [
         (["check", "nowhere", *NETWORK], "does not exist"),
         (["check", ".", "--task", "gaits"], "known: faces, faces-64, faces-yale-b, fsdd, fsdd-8, images"),
-        (["check", ".", "--task", "speakers", "--hidden", "0"], "at least one unit"),
+        (["check", ".", "--task", "faces"], "has no LoRA beside one crossbar layer"),
+        (["check", ".", "--task", "speakers-8"], "has no LoRA beside one crossbar layer"),
         (["train", "--output", "x", "--task", "images-brief", CLEAR], "generates: it has no people"),
     ],
 )
@@ -150,10 +163,26 @@ def test_what_cannot_be_done_says_what_can(tmp_path, monkeypatch, arguments, say
     assert result.exit_code == 2
 
 
-def test_the_base_of_faces_is_that_of_their_second_layer():
-    from edge_node.backbones.filters import FINE, FilterBank
-    from hwmodel import EnergyLedger, load_preset
+def test_an_adapter_in_peft_adds_what_nodes_add(trained):
+    network = Network("faces-64", 1)
+    task = load_task("faces-64", 1)
+    photos = task.load_people()[task.split.strangers[0]].test
+    ledger = EnergyLedger(1)
+    layer = task.program(load_preset("180nm-1t1r"), 1, ["chip"], ledger)
+    x = (layer.front.capture(photos, ledger, Phase.INFER) - layer.centre).clamp(-127, 127).double()
+    stage = Stage(task.stage.rank, task.stage.neurons, law=task.stage.law)
+    samples = stage.samples(layer.capture(photos, ledger, Phase.INFER))
 
-    bank = FilterBank.program(load_preset("180nm-1t1r"), 1, ["a"], EnergyLedger(1), layout=FINE)
+    for item in trained[1]:
+        adapter = import_peft(trained[0] / item["name"], network.base(), name=item["name"], kind=LoraKind.COHORT)
+        a, b = adapter.factors("hidden", x.shape[2])
+        added = adapter.spec.scaling * x @ a.mT @ b.mT
 
-    assert Network("faces", 3, 16).base().layer("hidden").inputs == bank.features
+        drives = added / layer.layer.scale * 2.0**-DRIVE_BITS
+        answers = [samples.read(factor[None])[0][..., : stage.neurons] for factor in (b, torch.zeros_like(b))]
+        open_ = (answers[0] > 0) & (answers[1] > 0)
+        assert open_.any()
+        assert drives[open_].abs().max() > 0.1
+        # Nodes round A x by half a step of 2^-5, and what rows read by another.
+        furthest = 2.0**-6 * float(b.abs().sum(dim=1).max()) + 2.0**-5
+        assert (drives - (answers[0] - answers[1]))[open_].abs().max() <= furthest

@@ -323,7 +323,7 @@ def test_class_that_is_generated_by_chance_is_held_against_those_who_never_knew_
 def test_verdict_classes_do_not_mix():
     with pytest.raises(InvalidInputError, match="never exact"):
         judge_exact(exact(kind=AdapterKind.SHARED))
-    with pytest.raises(InvalidInputError, match="judged by digests"):
+    with pytest.raises(InvalidInputError, match="not judged by a reference"):
         judge_approximate(dataclasses.replace(evidence(), kind=AdapterKind.COHORT))
     with pytest.raises(InvalidInputError, match="no digests"):
         judge_exact(exact(digest=""))

@@ -30,9 +30,9 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
     assert everywhere == {
         "codes of the reservoir",
         "codes of the filters",
+        "codes of the layer of 64 columns",
         "codes of the spectral filters",
         "codes of the liquid",
-        "drives of the hidden layer",
         "products of the transformer's layers",
         "colour levels that the transformer generates",
     }
@@ -43,7 +43,8 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
         "scores of the head",
         "LoRA after a round of training",
         "LoRA after a round of repair",
-        "LoRA after a round of a cohort",
+        "LoRA of a stage after a round of training",
+        "LoRA of a stage after a round of repair",
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edge_node.tasks.speakers import SPEAKERS
+from edge_node.tasks.speakers_small import SPEAKERS_4
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from tests.bench.learning_continual import figures_of
 from tests.bench.workloads import resurfacing
@@ -26,7 +27,7 @@ def fleet():
 
 @pytest.fixture(scope="module")
 def life(fleet):
-    return live(fleet, SEED, more_rounds=2, hidden=96)
+    return live(fleet, SPEAKERS_4, SEED, more_rounds=2)
 
 
 def test_everybody_arrives_once_and_leavers_come_from_early_waves():
@@ -77,8 +78,7 @@ def test_every_learner_has_a_line_per_wave_and_one_after_more_rounds(life):
     assert [t.learner for t in life.trajectories] == [
         "closed-form head",
         "subject adapters",
-        "federated LoRA",
-        "LoRA, codes not kept",
+        "cohort LoRA on small chips",
     ]
     for trajectory in life.trajectories:
         assert [len(line) for line in trajectory.accuracy] == [1, 2, 3, 3]
@@ -88,7 +88,7 @@ def test_forgotten_people_stay_forgotten_in_every_kind(life):
     assert [line.kind for line in life.resurfacing] == [
         "closed-form head",
         "subject adapter",
-        "cohort LoRA",
+        "cohort LoRA on small chips",
     ]
     assert [line.named for line in life.resurfacing] == [0.0] * 3
     assert [line.as_if_never_enrolled for line in life.resurfacing] == [True] * 3
@@ -119,7 +119,7 @@ def test_figures_hold_what_was_measured(life):
     assert len(set(names)) == len(names)
     json.dumps(asdict(run))
     by_name = {figure.name: figure for figure in figures}
-    named = by_name["continual, faces, forgotten people in a cohort LoRA after 20 more rounds: named"]
+    named = by_name["continual, faces, forgotten people in a cohort LoRA on small chips after 20 more rounds: named"]
     assert named.target is not None
     assert named.target.holds(named.values)
     changed = list(figures_of([ContinualRun(life, life, first_task_unchanged=False)]))[-1]

@@ -44,6 +44,7 @@ def document(**changes):
         "holds": False,
         "exact": [{"kind": "closed-form head", "digest": "ab12", "never_enrolled": "cd34"}],
         "approximate": [{"kind": "shared LoRA", "method": "negative-gradient", "pairs": [pair, pair]}],
+        "masked": [],
         "verdicts": [head, shared],
         "scores": {"equal error rate": 0.0123},
         "energy_j": {"train": 0.5},

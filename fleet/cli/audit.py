@@ -1,8 +1,7 @@
-"""`fleet audit replay|cohort`: doing again what can be done again, and comparing integers."""
+"""`fleet audit cohort`: training of a cohort shard done again on the fleet, and compared integer by integer."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,43 +11,9 @@ from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, note, show, table
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_audit
+from fleet.documents import cohort_document, document
 
-app = typer.Typer(add_completion=False, help="Re-execute what can be re-executed.", no_args_is_help=True)
-
-
-@app.command()
-def replay(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False)],
-    codes: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", exists=True, file_okay=False, help="Captured codes with their salts, a file per node."
-        ),
-    ],
-    form: Format = OutputFormat.TABLE,
-) -> None:
-    """Train a cohort again without the forgotten person, and compare digests of integers.
-
-    Any machine will do: training is exact. Exit code 0: reproduced. 1: not reproduced.
-    """
-    from fleet.documents import document
-    from fleet.lab.replay.audit import ReplayVerdict, audit_replay
-
-    outcome = audit_replay(manifest, codes)
-    items = [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in outcome.lines]
-    show(
-        form,
-        document("ReplayAudit", verdict=outcome.verdict.value, lines=items),
-        lambda: [
-            table(
-                f"{manifest.name}: {outcome.verdict.value}",
-                ["", "line", "expected", "seen"],
-                [("holds" if x.holds else "DIFFERS", x.name, x.expected, x.got) for x in outcome.lines],
-            )
-        ],
-    )
-    if outcome.verdict is ReplayVerdict.NOT_REPRODUCED:
-        raise typer.Exit(ExitCode.FAILED)
+app = typer.Typer(help="Re-execute what can be re-executed.", no_args_is_help=True)
 
 
 @app.command()
@@ -64,8 +29,6 @@ def cohort(
     not reproduced. 8: digests differ, but a logged node, its environment or the samples are not those of then, so
     nothing is proved.
     """
-    from fleet.documents import cohort_document, document
-
     with session(ctx).client() as client:
         client.audit_cohort(shard)
         found = cohort_document(wait_for_audit(client, shard, timeout))
