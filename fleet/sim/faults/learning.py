@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,10 @@ def _trained(request: RoundRequest) -> types.LoraState:
     return replace(before, rows=rows, row_weights=here).encode()
 
 
+def _ask_for_audit(shard: int, unit: UnitOfWork) -> None:
+    unit.cohort_jobs.start_audit(shard)
+
+
 class FaultyJobs:
     """Learning jobs of a fleet, played when there is one: what plays them is loaded then."""
 
@@ -116,7 +121,7 @@ class FaultyJobs:
             if row.history.entries and row.audit.get("state") in (None, "running"):
                 missing.append(f"shard {shard} is audited")
                 if not row.audit:
-                    self._asked(lambda unit, shard=shard: unit.cohort_jobs.start_audit(shard), "audit", shard=shard)
+                    self._asked(partial(_ask_for_audit, shard), "audit", shard=shard)
         return missing
 
     def _load(self) -> None:

@@ -15,9 +15,8 @@ from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.restore import restore
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.errors import ConflictError
-from fleet.trust.audit import verify_certificate
-from fleet.trust.checks import failures
 from tests.device import Device
+from tests.unit.coordinator.restored import awaited, certified, forget, log_of, settle
 from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
@@ -34,32 +33,6 @@ from tests.unit.store.kinds import kept_in_either
 EVE = "ee" * 16
 
 
-@pytest.fixture
-def go_back(folder, backup, coordinator, clock):
-    """Return what restores the backup, a minute later, and opens its coordinator; the one of before is gone."""
-    opened: list[SteppedCoordinator] = []
-
-    def go_back(*, rows: bool = True) -> SteppedCoordinator:
-        (opened.pop() if opened else coordinator).close()
-        clock.now_ms += 60_000
-        for file in () if rows else folder.root.glob("fleet.db*"):
-            file.unlink()
-        restore(folder, backup, lose_forgets=True, now_ms=clock)
-        database = None if folder.database else folder.database_url
-        opened.append(SteppedCoordinator(folder.root, now_ms=clock, database=database))
-        return opened[0]
-
-    yield go_back
-    for restored in opened:
-        restored.close()
-
-
-def forget(coordinator, nodes, tag):
-    campaign, _ = coordinator.forget(f"forget {tag}", tag)
-    coordinator.converse(*nodes)
-    return campaign
-
-
 def drop_receipts(coordinator, node):
     """Pass messages until a node has signed receipts, and keep those from the coordinator; returns them."""
     receipts = []
@@ -71,33 +44,6 @@ def drop_receipts(coordinator, node):
             if message not in receipts:
                 coordinator.take(node.node_id, message)
     return receipts
-
-
-def settle(coordinator, *nodes):
-    """Let nodes say where they are, and then ask for leases."""
-    coordinator.converse(*nodes)
-    coordinator.converse(*nodes)
-
-
-def log_of(coordinator):
-    with coordinator.transaction() as unit:
-        return [entry.envelope for entry in unit.tx.log.range(0)]
-
-
-def awaited(coordinator):
-    with coordinator.transaction() as unit:
-        return list(unit.tx.fleet.awaited())
-
-
-def certified(coordinator, campaign):
-    """Whether every line of a forget's certificate holds."""
-    certificate = coordinator.certificate(campaign.campaign_id)
-    return not failures(verify_certificate(certificate, coordinator.coordinator.env.keys.command_public_key))
-
-
-def accept(coordinator):
-    with coordinator.transaction() as unit:
-        return unit.decisions.accept_restore("the device is in a drawer")
 
 
 @kept_in_either
@@ -236,99 +182,6 @@ def test_leases_of_the_lost_coordinator_are_assumed_to_last_from_the_restore_on(
     restored = go_back()
     lease_ms = round(1000 * restored.coordinator.env.settings.lease_s)
     assert {row_of(restored, node).lease_until_ms for node in nodes} == {clock.now_ms + lease_ms}
-
-
-@kept_in_either
-def test_an_operator_goes_on_without_a_node(coordinator, nodes, go_back, clock):
-    first, second = nodes
-    restored = go_back()
-    restored.converse(first)
-    assert accept(restored) == ("node-2",)
-
-    campaign, _ = restored.forget("r2", ANN)
-    restored.converse(first)
-    assert first.serving
-    assert row_of(restored, second).awaited_since_ms == clock.now_ms
-    with restored.transaction() as unit:
-        kinds_of = [event.kind for _, event in unit.decisions.about("node-2")]
-    assert types.AUDIT_EVENT_KIND_NODE_PASSED_OVER in kinds_of
-    assert states(restored, campaign.campaign_id) == {"node-1": "verified", "node-2": "pending"}
-    with pytest.raises(ConflictError, match="nothing waits"):
-        accept(restored)
-    restored.converse(first, second)
-    assert campaign_state(restored, campaign.campaign_id) == "converged"
-    assert row_of(restored, second).awaited_since_ms is None
-
-
-@kept_in_either
-def test_a_forget_that_no_node_brings_back_is_committed_anew_once_all_are_heard(coordinator, nodes, go_back):
-    for node in nodes:
-        coordinator.disconnect(node.node_id)
-    lost = forget(coordinator, [], ANN)
-    assert ANN in nodes[0].active()
-    restored = go_back()
-    restored.converse(nodes[0])
-    assert log_of(restored) == []
-    settle(restored, *nodes)
-
-    again, created = restored.forget("asked once more", ANN)
-    assert not created
-    assert again.campaign_id != lost.campaign_id
-    assert states(restored, again.campaign_id) == {"node-1": "verified", "node-2": "verified"}
-    assert certified(restored, again)
-    assert all(node.serving for node in nodes)
-
-
-def test_a_forget_that_no_node_brings_back_is_committed_anew_when_an_operator_goes_on(coordinator, nodes, go_back):
-    for node in nodes:
-        coordinator.disconnect(node.node_id)
-    forget(coordinator, [], ANN)
-    restored = go_back()
-    restored.converse(nodes[0])
-    accept(restored)
-    settle(restored, nodes[0])
-
-    again, created = restored.forget("asked once more", ANN)
-    assert not created
-    assert states(restored, again.campaign_id) == {"node-1": "verified", "node-2": "pending"}
-
-
-def test_a_node_that_was_passed_over_brings_back_what_the_log_has_room_for(coordinator, nodes, go_back):
-    coordinator.disconnect("node-1")
-    # Nobody has contributed this person: without the rows of today nothing tells of the forget.
-    campaign, _ = coordinator.forget("forget " + EVE, EVE, allow_unknown=True)
-    coordinator.converse(nodes[1])
-    restored = go_back(rows=False)
-    restored.converse(nodes[0])
-    accept(restored)
-    settle(restored, *nodes)
-    assert set(states(restored, campaign.campaign_id).values()) <= {"verified", "not-affected"}
-
-
-def test_a_node_that_was_passed_over_keeps_its_entry_and_is_told_the_way_out(coordinator, nodes, go_back):
-    first, second = nodes
-    coordinator.disconnect(first.node_id)
-    forget(coordinator, [second], ANN)
-    restored = go_back()
-    restored.converse(first)
-    accept(restored)
-    forget(restored, [first], BOB)
-    entry = second.journal.forget(1)
-
-    with pytest.raises(ForkError, match="fleet node retire node-2"):
-        restored.connect(second)
-    assert second.journal.forget(1) == entry
-    with restored.transaction() as unit:
-        unit.decisions.retire("node-2", "two histories", discard=False)
-
-
-def test_retiring_the_last_node_that_is_awaited_ends_the_waiting(coordinator, nodes, go_back):
-    restored = go_back()
-    restored.converse(nodes[0])
-    with restored.transaction() as unit:
-        unit.decisions.retire("node-2", "lost in the fire", discard=False)
-    forget(restored, nodes[:1], ANN)
-    assert nodes[0].serving
 
 
 @kept_in_either

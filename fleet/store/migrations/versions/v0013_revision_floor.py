@@ -1,4 +1,4 @@
-"""What a restore may have lost is kept as a number: a clock that jumped back says too little."""
+"""A number up to which revisions may have been lost with a restore: a clock that jumped back says too little."""
 
 from __future__ import annotations
 
