@@ -44,6 +44,25 @@ def programs() -> Path | None:
     return found[-1] if found else None
 
 
+def server_command(data: Path, programs: Path) -> list[str]:
+    """Make the files of a server, and return the command that runs it; it listens on a socket among them only."""
+    data.mkdir(mode=0o700)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    become: list[str] = []
+    if os.geteuid() == 0:
+        user = _SERVER_USER
+        shutil.chown(data, _SERVER_USER)
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    initdb = [*become, str(programs / "initdb"), "--pgdata", str(data), "--auth=trust", "--username=fleet"]
+    subprocess.run(
+        [*initdb, "--encoding=UTF8", "--locale=C", "--no-sync"], check=True, cwd="/", stdout=subprocess.DEVNULL
+    )
+    server = [*become, str(programs / "postgres"), "-D", str(data), "-k", str(data)]
+    for setting in ("listen_addresses=", "shared_buffers=32MB"):
+        server += ["-c", setting]
+    return server
+
+
 class PostgresServer:
     """The server, for as long as this process lives."""
 
@@ -68,19 +87,8 @@ class PostgresServer:
 
     def _start(self) -> None:
         data = self._folder / "data"
-        data.mkdir(mode=0o700)
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        become: list[str] = []
-        if os.geteuid() == 0:
-            user = _SERVER_USER
-            shutil.chown(data, _SERVER_USER)
-            become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-        initdb = [*become, str(self.programs / "initdb"), "--pgdata", str(data), "--auth=trust", "--username=fleet"]
-        subprocess.run(
-            [*initdb, "--encoding=UTF8", "--locale=C", "--no-sync"], check=True, cwd="/", stdout=subprocess.DEVNULL
-        )
-        server = [*become, str(self.programs / "postgres"), "-D", str(data), "-k", str(data)]
-        for setting in ("listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=32MB"):
+        server = server_command(data, self.programs)
+        for setting in ("fsync=off", "full_page_writes=off"):
             server += ["-c", setting]
         with (self._folder / "server.log").open("ab") as log:
             subprocess.run(

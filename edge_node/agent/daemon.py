@@ -231,4 +231,5 @@ def _supernode(folder: StateFolder, enrollment: EnrollNodeResponse, engine_addre
         log_path=folder.logs / "supernode.log",
         environment=flower.process_environment(folder.flower.resolve()),
         backoff=_BACKOFF,
+        helper=flower.SUPEREXEC,
     )

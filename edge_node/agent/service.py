@@ -107,6 +107,10 @@ class EngineService(EngineServiceServicer):
             if code is grpc.StatusCode.INTERNAL:
                 logger.exception("a call of the engine failed")
             context.abort(code, str(error))
+        except OSError as error:
+            # A full disk: a key could not be written, or what was to be kept under it.
+            logger.exception("a call of the engine failed")
+            context.abort(grpc.StatusCode.INTERNAL, f"this node's folder cannot be used now: {error.strerror or error}")
         raise AssertionError("abort raises")
 
 

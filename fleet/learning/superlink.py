@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from reram_fleet.processes.backoff import Backoff
 from reram_fleet.processes.durable import write_atomically
-from reram_fleet.processes.flower import process_environment, program
+from reram_fleet.processes.flower import SUPEREXEC, process_environment, program
 from reram_fleet.processes.supervised import ChildState, SupervisedProcess
 
 from fleet.learning.certificates import SuperLinkCertificate, ensure_certificate
@@ -62,6 +62,7 @@ class SuperLink:
             working_directory=folder,
             environment=process_environment(folder / "home"),
             backoff=Backoff(first_s=0.5, longest_s=5.0),
+            helper=SUPEREXEC,
         )
         return cls(folder, address, certificate.ca_path, process)
 

@@ -11,6 +11,7 @@ from fleet.sim.faults.drawing import drawn
 from fleet.sim.faults.kinds import FAULTS
 from fleet.sim.faults.observing import STATES
 from fleet.sim.faults.search import search
+from tests.bench.faults_real import real_figures, real_mutant_figures
 from tests.bench.figure import Figure, Target
 from tests.faults.mutants import MUTANTS
 
@@ -56,4 +57,6 @@ def _processes() -> int:
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "clean": clean_figures,
     "mutants": mutant_figures,
+    "real processes": real_figures,
+    "real mutants": real_mutant_figures,
 }

@@ -110,7 +110,7 @@ def _show_sequence(outcome: Outcome, form: OutputFormat) -> None:
 
     from fleet.sim.faults.view import sequence
 
-    lines = list(sequence(outcome))
+    lines = list(sequence(outcome.record.events, outcome.violations))
     body = document(
         "FaultReplay",
         seed=outcome.history.seed,

@@ -59,7 +59,7 @@ class FaultyFleet:
     def __init__(self, seed: int, nodes: int, folder: Path) -> None:
         self.seed = seed
         self.scheduler = _Guarded(self._died)
-        self.record = Record(self.scheduler)
+        self.record = Record(self.scheduler, LEASE_S)
         self.people = FaultyPeople(seed)
         self.members: dict[int, FaultyMember] = {}
         self._traffic = Traffic()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from fleet.sim.scheduler import Scheduler
+from typing import Any, Protocol
 
 #: What is no line of a readable history: every heartbeat brings some.
-_QUIET = frozenset({"asked", "lease", "look", "said", "ledger", "entry", "seen", "sram", "revision"})
+_QUIET = frozenset({"asked", "lease", "leased", "look", "said", "ledger", "entry", "seen", "sram", "revision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +17,9 @@ class Event:
     Parameters
     ----------
     step
-        Events of the scheduler that had happened by then.
+        Events that had happened by then.
     at_s
-        Virtual time since the history began.
+        Time since the history began: virtual, or of the wall.
     node
         Node that it is about; "" for the coordinator, or the fleet.
     """
@@ -58,18 +56,36 @@ def shown(value: Any) -> str:
             return str(value)
 
 
-class Record:
-    """Events of one history, in order."""
+class Moments(Protocol):
+    """Time of a history: the scheduler of a simulated one, a clock of a real one."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+    @property
+    def happened(self) -> int:
+        """Events that have happened."""
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the history began."""
+
+
+class Record:
+    """Events of one history, in order.
+
+    Parameters
+    ----------
+    lease_s
+        Lease of the fleet.
+    """
+
+    def __init__(self, moments: Moments, lease_s: float) -> None:
+        self._moments, self.lease_s = moments, lease_s
         self.events: list[Event] = []
         #: Called with each event.
         self.on_event: Callable[[Event], None] = lambda event: None
 
     def note(self, kind: str, node: str = "", /, **data: Any) -> None:
         """Note an event of now."""
-        event = Event(self._scheduler.happened, self._scheduler.now_s, kind, node, data)
+        event = Event(self._moments.happened, self._moments.now_s, kind, node, data)
         self.events.append(event)
         self.on_event(event)
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fleet.sim.faults.fleet import LEASE_S
 from fleet.sim.faults.record import Event, Record, shown
 
 #: Begins what is said of a certificate that a coordinator does not issue.
@@ -69,12 +68,15 @@ def _leases(record: Record) -> Found:
             case "lease" if (sent_s := asked[event.node].get(event.data["nonce"])) is not None:
                 lease = sent_s, sent_s + event.data["max_age_s"], event.data["generation"]
                 leases[event.node] = max(lease, leases.get(event.node, lease))
+            case "leased":
+                # Nobody hears what a real coordinator sends: it says until when the node may serve at the latest.
+                leases[event.node] = (0.0, event.data["until_s"], 0)
             case "look" | "seen" if event.data["serving"] and not event.data.get("stopped"):
                 generation = event.data["generation"]
                 _, until_s, at = leases.get(event.node, (0.0, 0.0, 0))
                 if event.at_s >= until_s or at > generation:
                     yield event, f"serves at generation {generation}; its last lease is for {at}, until {until_s:.1f} s"
-                if event.at_s > held.get(event.node, event.at_s) + LEASE_S:
+                if event.at_s > held.get(event.node, event.at_s) + record.lease_s:
                     yield event, f"serves, although it is held since {held[event.node]:.1f} s"
                 if generation < acked[event.node]:
                     yield event, f"serves at generation {generation}, but has reported {acked[event.node]}"
@@ -173,7 +175,7 @@ def _named(record: Record) -> Found:
             yield event, f"has {shown(held)} in SRAM, whom its journal has as forgotten"
         for tag in seen.get("named", frozenset()) & forgotten.keys():
             at_s, generation = forgotten[tag]
-            if seen["generation"] >= generation or event.at_s > at_s + LEASE_S:
+            if seen["generation"] >= generation or event.at_s > at_s + record.lease_s:
                 yield event, f"names {shown(tag)}, who was forgotten at {at_s:.1f} s by generation {generation}"
 
 

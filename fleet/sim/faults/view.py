@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from fleet.cli.output import table
 from fleet.sim.faults.kinds import FAULTS
 from fleet.sim.faults.record import Event, shown
-from fleet.sim.faults.running import Outcome
+from fleet.sim.faults.rules import Violation
 
 #: Of an event that has much to say, so much is shown.
 _WIDTH = 160
@@ -17,13 +17,13 @@ _WIDTH = 160
 _LEFT_OUT = frozenset({"end", "store", "start", "trained"})
 
 
-def sequence(outcome: Outcome) -> Iterable[str]:
+def sequence(events: Iterable[Event], violations: Iterable[Violation]) -> Iterable[str]:
     """Yield the lines of a history: what was done, what failed, what followed, and which promises were broken."""
     broken: dict[int, list[str]] = {}
-    for violation in outcome.violations:
+    for violation in violations:
         broken.setdefault(id(violation.event), []).append(f"BROKEN {violation.rule}: {violation.what}")
     last = ""
-    for event in outcome.record.events:
+    for event in events:
         quiet = event.is_quiet or event.kind in _LEFT_OUT
         line = _line(event)
         # A node that cannot write says so once a second.

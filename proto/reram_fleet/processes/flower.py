@@ -28,6 +28,9 @@ MESSAGE_TYPES = {
     types.LEARNING_KIND_EVALUATE_QUALITY: "evaluate.quality",
 }
 
+#: Program that SuperLink and SuperNode start to run apps, and go on without when it has ended, of a full disk for one.
+SUPEREXEC = "flower-superexec"
+
 # Records and keys inside a message. The state is sealed: Flower's database keeps what it transports in its WAL after
 # the run is over.
 STATE_RECORD = "sealed-state"

@@ -178,3 +178,35 @@ def test_supervised_process_is_started_with_its_environment_and_folder(tmp_path:
         until("the file", lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text() == "word")
     finally:
         process.stop()
+
+
+def test_supervised_process_whose_helper_has_ended_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("reram_fleet.processes.supervised.HELPER_LOOK_S", 0.05)
+    helper = tmp_path / "helper-of-a-command"
+    helper.symlink_to("/bin/sleep")
+    # It does not look after what it has started, and goes on without it.
+    start = "import subprocess, sys, time; helper = subprocess.Popen([sys.argv[1], '600']); time.sleep(600)"
+    command = [sys.executable, "-c", start, str(helper)]
+    process = SupervisedProcess(
+        "command", command, tmp_path / "log", backoff=Backoff(first_s=0.01, longest_s=0.01), helper=helper.name
+    )
+
+    def helpers() -> list[psutil.Process]:
+        family = psutil.Process(process.pid).children(recursive=True) if process.pid else []
+        return [each for each in family if each.name().startswith("helper-of") and not ended(each)]
+
+    process.start()
+    try:
+        until("the helper runs", lambda: len(helpers()) == 1)
+        (first,) = helpers()
+        # It has been looked for by then, and found.
+        time.sleep(0.5)
+        assert process.restarts == 0
+        first.kill()
+        until("all of it is started again", lambda: process.restarts == 1 and len(helpers()) == 1)
+        assert helpers() != [first]
+    finally:
+        process.stop()
+    assert "command goes on without its helper-of-a-command" in caplog.text
