@@ -48,6 +48,7 @@ class NodeFacts:
     inferences: int = 0
     stale_refused: int = 0
     lease_remaining_s: float = 0.0
+    erasers: int = 0
     chip: types.ChipFigures = field(default_factory=types.ChipFigures)
 
     @classmethod
@@ -60,6 +61,7 @@ class NodeFacts:
                 inferences=inferences,
                 stale_refused=stale_refused,
                 lease_remaining_s=node.lease_remaining_s,
+                erasers=len(node.context.engine.active_erasers(node.context.node_index)),
                 chip=node.context.engine.chip_figures(node.context.node_index),
             )
 
@@ -96,6 +98,7 @@ class NodeCollector(Collector):
         )
         yield gauge("edge_node_revision", "Active adapter revision; 0 if none.", status.revision)
         yield gauge("edge_node_subject_adapters", "Subject adapters in SRAM.", len(status.subject_tags))
+        yield gauge("edge_node_erasers", "Erasers in SRAM: concepts that the chip is kept from drawing.", facts.erasers)
         yield gauge("edge_node_connected", "Whether the coordinator answers.", float(self._connected()))
         left = "Time until adapters are detached, unless the lease is renewed; 0 without a lease."
         yield gauge("edge_node_lease_remaining_seconds", left, facts.lease_remaining_s)

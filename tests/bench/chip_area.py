@@ -23,7 +23,7 @@ from tests.bench import fleet_memory
 from tests.bench.crossbar_pairs import SHAPES, read_noise_pair, tile_accurate_pair
 from tests.bench.face_backbones import FLEETS, PRESET
 from tests.bench.figure import Figure, Target
-from tests.bench.restore_figures import restore_figures
+from tests.bench.restore_figures import liquid_figures, restore_figures
 from tests.bench.side_by_side import Pair, side_by_side
 
 SEEDS = range(5)
@@ -176,6 +176,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Figure] | Sequence[Figure]]] = {
     "speed": speed_figures,
     "memory": memory_figures,
     "restored chips": restore_figures,
+    "liquid": liquid_figures,
 }
 
 

@@ -29,7 +29,6 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "small chips": learning_small.small_chips_figures,
     "exact states": learning_small.exact_states_figures,
     "images": learning_images.images_figures,
-    "federated images": learning_images.federated_figures,
     "erased concepts": learning_images.concepts_figures,
     "speakers": learning_speakers.speakers_figures,
     "paper's protocol": learning_paper.paper_figures,

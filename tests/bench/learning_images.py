@@ -1,74 +1,59 @@
-"""Figures of the images: public classes, private classes by their own LoRA, an erased class."""
+"""Figures of the images: public classes, private classes that nodes learn and forget, masked concepts."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 
+from fleet.lab.verification.judging import Verdict
+from fleet.lab.verification.verify_images import LEARNT, MASKED, STYLED
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
-from tests.bench.workloads import erased_concepts, federated_images, images
+from tests.bench.workloads import erased_concepts, images
 from tests.bench.workloads.erased_concepts import Erased
-from tests.bench.workloads.federated_images import FederatedClass
 from tests.bench.workloads.images import ImagesRun
 
 
 def images_figures() -> Iterator[Figure]:
-    """Measure every seed: minutes each, more if the backbone was not trained here before."""
+    """Measure every seed: ten minutes each, more if the backbone was not trained here before."""
     yield from figures_of([images.run(seed) for seed in images.SEEDS])
 
 
 def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
     """Yield the figures of these runs."""
+    drawn, public = [r.drawn for r in runs], [r.drawn.public for r in runs]
+    reports = [r.report for r in runs]
+    forgets = [report.exact[0] for report in reports]
+    styles = [report.masked[0] for report in reports]
 
     def each(name: str, values: Sequence[float], target: Target | None = None, unit: str = "share") -> Figure:
         return Figure(f"images: {name}", tuple(values), unit, target)
 
-    yield each("judge on real test images", [r.judge_accuracy for r in runs])
-    yield each("judge of styles on real test images", [r.judge_style_accuracy for r in runs])
-    yield each("public classes that show", [r.public.accuracy for r in runs], Target(">=", 0.98))
-    yield each("worst public class", [r.public.worst_class for r in runs])
-    yield each("public classes in the style asked for", [r.public.style_accuracy for r in runs], Target(">=", 0.95))
-    yield each("Frechet distance, judge's hidden layer", [r.public.distance for r in runs], unit="1")
-    yield each("the same of real test images (floor)", [r.public.real_distance for r in runs], unit="1")
-    private = [one for r in runs for one in r.private]
-    shown = [one.accuracy for one in private]
-    yield mean_figure("images: private class by its own LoRA", shown, "share", Target(">=", 0.95))
-    yield each("private class by its own LoRA, each", shown, Target(">=", 0.90))
-    styled = [one.style_accuracy for one in private]
-    yield each("private class in the style asked for, each", styled, Target(">=", 0.90))
-    exact = [statistics.fmean(one.exact for one in r.private) for r in runs]
-    yield each("forgotten: adapters and images as never enrolled, to the bit", exact, Target("=", 1))
-    within = [float(one.never_enrolled_low <= one.forgotten <= one.never_enrolled_high) for one in private]
-    yield each("forgotten: within never enrolled's binomial interval (95 %)", within, Target("=", 1))
-    yield each("forgotten class that still shows, other noise", [one.forgotten_again for one in private])
-    chance = [one.again_p for one in private]
-    yield each("how likely one model's samples differ as much (Fisher)", chance)
-    yield each("never enrolled class that shows", [one.never_enrolled for one in private])
-    yield each("erased public class that shows", [r.erased.erased for r in runs], Target("<=", 0.05))
-    yield each("the other public classes, with the eraser", [r.erased.retain for r in runs], Target(">=", 0.97))
-    yield each("erased class, eraser stripped off", [r.erased.stripped for r in runs])
-    yield each("private classes, with the eraser", [r.erased.private for r in runs])
-    yield each("SRAM of a private class", [r.adapter_bytes for r in runs], unit="B")
-    yield each("energy to learn a class, one node", [r.learn_energy_j for r in runs], unit="J")
-    yield each("cell writes after programming", [r.cell_writes_after_programming for r in runs], Target("=", 0), "1")
+    def verdict(name: str, number: int, expected: Verdict) -> Figure:
+        given = [float(report.judgements[number].verdict is expected) for report in reports]
+        return each(f"{name}: {expected}", given, Target("=", 1))
 
-
-def federated_figures() -> Iterator[Figure]:
-    """Measure every seed: two minutes each; the backbones are those of `images_figures`."""
-    yield from federated_of([federated_images.run(seed) for seed in images.SEEDS])
-
-
-def federated_of(runs: Sequence[Sequence[FederatedClass]]) -> Iterator[Figure]:
-    """Yield the figures of these runs: classes as the real fleet keeps them."""
-    classes = [one for run in runs for one in run]
-    mean = [one.mean for one in classes]
-    yield mean_figure("images: private class by the mean of two nodes", mean, "share", Target(">=", 0.95))
-    yield Figure("images: private class by the mean of two nodes, each", tuple(mean), "share", Target(">=", 0.90))
-    own = [one.own for one in classes]
-    yield mean_figure("images: private class by one node's own codes, half of the images", own, "share", None)
-    sizes = [float(one.message_bytes) for one in classes]
-    yield Figure("images: a private class in a message", tuple(sizes), "B", None)
+    yield each("judge on real test images", [d.judge_accuracy for d in drawn])
+    yield each("judge of styles on real test images", [d.judge_style_accuracy for d in drawn])
+    yield each("public classes that show", [p.accuracy for p in public], Target(">=", 0.98))
+    yield each("worst public class", [p.worst_class for p in public])
+    yield each("public classes in the style asked for", [p.style_accuracy for p in public], Target(">=", 0.95))
+    yield each("Frechet distance, judge's hidden layer", [p.distance for p in public], unit="1")
+    yield each("the same of real test images (floor)", [p.real_distance for p in public], unit="1")
+    shown = [report.scores[name] for report in reports for name in LEARNT]
+    yield mean_figure("images: private class by the mean of two nodes", shown, "share", Target(">=", 0.95))
+    yield each("private class by the mean of two nodes, each", shown, Target(">=", 0.90))
+    styled = [report.scores[STYLED] for report in reports]
+    yield each("private class in the style asked for", styled, Target(">=", 0.90))
+    yield verdict("private class, forgotten", 0, Verdict.EXACT)
+    yield each("forgotten class that still shows", [one.recognised.value for one in forgets])
+    yield each("never enrolled class that shows", [one.chance.value for one in forgets if one.chance])
+    yield verdict("style, forgotten", 1, Verdict.MASKED)
+    yield each("masked style that shows, asked for by its name", [one.shows.value for one in styles])
+    yield each("masked style, eraser stripped off", [one.stripped.value for one in styles])
+    yield each("private classes, with the eraser", [report.scores[MASKED] for report in reports])
+    yield each("a private class in a message", [float(d.message_bytes) for d in drawn], unit="B")
+    yield each("energy to learn a class, one node", [d.learn_energy_j for d in drawn], unit="J")
+    yield each("cell writes of the forgets", [float(report.cell_writes) for report in reports], Target("=", 0), "1")
 
 
 def concepts_figures() -> Iterator[Figure]:

@@ -195,8 +195,11 @@ PRODUCT_ITEMS = (
             f"shown {f.value('images: private class by the mean of two nodes, mean over seeds')}, by two nodes' mean"
         ),
         lambda f: f.holds("images: private class by the mean of two nodes, mean over seeds"),
-        "3 seeds, 9 classes, simulated chips, driven by the laboratory, not by a node's engine; judged by a network",
-        claims("learning", "federated images"),
+        lambda f: (
+            f"{f['images: private class by the mean of two nodes, each']['runs']} classes, real nodes in memory with "
+            "simulated chips; judged by a network"
+        ),
+        claims("learning", "images"),
     ),
     Item(
         "A style that the backbone knows is masked by an eraser that nodes train",

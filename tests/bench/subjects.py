@@ -12,9 +12,6 @@ EXPERIMENTS = frozenset(
         # The engine's rounds, but averaged by the workload: `tests.bench.workloads.averaging`.
         "cohort LoRA in the fleet",
         "judged metrics",
-        # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
-        "images",
-        "federated images",
         # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.
         "speakers",
         "paper's protocol",

@@ -64,6 +64,7 @@ class FleetFacts:
     desired_revision: int = 0
     head_people: int = 0
     head_error: str = ""
+    masked_concepts: int = 0
     tree_size: int = 0
     nodes: Sequence[NodeFactsRow] = ()
     retired: int = 0
@@ -79,7 +80,7 @@ class FleetFacts:
     def read(cls, tx: Transaction) -> FleetFacts:
         """Read them."""
         fleet = tx.fleet.get()
-        noted = tx.heads.note_of(fleet.desired_revision)
+        noted, desired = tx.heads.note_of(fleet.desired_revision), tx.revisions.find(fleet.desired_revision)
         return cls(
             now_ms=tx.now_ms,
             fleet_id=fleet.fleet_id,
@@ -87,6 +88,7 @@ class FleetFacts:
             desired_revision=fleet.desired_revision,
             head_people=len(tx.heads.tags_of(fleet.desired_revision)) if noted is not None else 0,
             head_error=noted.error if noted is not None else "",
+            masked_concepts=_masked_concepts(desired.manifest) if desired is not None else 0,
             tree_size=tx.tree.size(),
             nodes=tx.nodes.facts(),
             retired=tx.nodes.count(retired=True),
@@ -97,6 +99,10 @@ class FleetFacts:
             costs=tx.nodes.total_costs(include_retired=True),
             tallies=tx.tallies.all(),
         )
+
+
+def _masked_concepts(manifest: bytes) -> int:
+    return len(types.RevisionManifest.FromString(types.Envelope.FromString(manifest).payload).concepts)
 
 
 class FleetCollector(Collector):
@@ -138,6 +144,8 @@ class FleetCollector(Collector):
         yield gauge("fleet_forget_generation", "Newest entry of the forget log.", facts.generation)
         yield gauge("fleet_desired_revision", "Revision that nodes are to run.", facts.desired_revision)
         yield gauge("fleet_head_people", "People in the closed-form head.", facts.head_people)
+        masked = "Concepts of the backbone that an eraser of this revision masks."
+        yield gauge("fleet_masked_concepts", masked, facts.masked_concepts)
         unsolved = "1 if the closed-form head could not be solved, and nodes do without."
         yield gauge("fleet_head_unsolved", unsolved, float(bool(facts.head_error)))
         yield gauge("fleet_log_tree_size", "Leaves of the Merkle log.", facts.tree_size)

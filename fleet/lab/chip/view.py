@@ -98,8 +98,8 @@ def report_tables(body: Document) -> Iterable[RenderableType]:
 def fits_tables(body: Document) -> Iterable[RenderableType]:
     """Return model against published fits."""
     yield table(
-        f"Programming error of {body['cells']} simulated cells per point against the fit of aihwkit "
-        f"({body['preset']}); tolerance max(0.35 uS, 15 %)",
+        f"Programming error of {body['cells']} simulated cells per point against the fit of aihwkit that they "
+        f"are drawn from ({body['preset']}); tolerance max(0.35 uS, 15 %)",
         ["age", "largest deviation>", "of the tolerance>", "fits apart>", ""],
         (
             (

@@ -82,9 +82,9 @@ def check(
     with spinner() as progress:
         from edge_node.errors import AdapterError
         from fleet.documents import document
+        from fleet.lab.exchange.adapter import LoraKind
         from fleet.lab.exchange.networks import Network, adapter_document
         from fleet.lab.exchange.peft_format import import_peft
-        from fleet.lab.lora.adapter import LoraKind
 
         progress("Frozen network")
         base = Network(task, seed).base()

@@ -24,8 +24,8 @@ from edge_node.recognition.training.exact import on_grid
 from edge_node.tasks import GenerationTask, RecognitionTask, load_task
 from fleet.documents import document
 from fleet.errors import InvalidInputError
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec, cohort_name
 from fleet.lab.fleets.captured_fleet import PRESET
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec, cohort_name
 from fleet.lab.verification.verified_fleet import VerifiedFleet
 from hwmodel import EnergyLedger, load_preset
 

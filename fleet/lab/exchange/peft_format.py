@@ -27,7 +27,7 @@ from torch import Tensor
 from edge_node.errors import AdapterError, AdapterShapeError
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
 from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
-from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
+from fleet.lab.exchange.adapter import MAX_RANK, LoraAdapter, LoraSpec
 
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"

@@ -184,7 +184,7 @@ def run_arm(
     shown, _ = people.training(*range(KNOWN))
     calibration = shown[:: max(1, len(shown) // _RANGE_INPUTS)]
     chips = program(backbone, PRESET, seed, nodes=["chip-0"], fidelity=hardware.fidelity, calibration=calibration)
-    network = StackedNetwork(recipe.task, backbone, chips)
+    network = StackedNetwork(chips)
     programmed = chips.ledger.mark()
 
     def recognised(inputs: Tensor, labels: Tensor) -> float:

@@ -10,7 +10,7 @@ method. All of it runs over a leading node axis, and the draws of a method are k
 `GradientAscent`              the paper's faces: a fixed share of ascent, without any bound
 ============================  ======================================================================
 
-For images there are others (`fleet.lab.paper.image_erasure`). What an engine does in a learning round
+Images have another (`fleet.lab.paper.images`). What an engine does in a learning round
 (`edge_node.recognition.training.neggrad`) is the hinged method for the one layer of its own LoRA, after the person's
 row was dropped: there only the others' rows are left to repair.
 """

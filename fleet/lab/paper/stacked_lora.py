@@ -1,29 +1,26 @@
-"""LoRA adapters stacked beside a programmed network: one in training over those that are active already.
+"""LoRA branches stacked beside a programmed network: one in training over those that are active already.
 
-An active adapter lives in a `LoraBank`, one in training is a `LoraBranch` whose factors have gradients; both are
-corrections of the same layers, and their sum is what the layer adds. To take an adapter off is `LoraBank.remove`:
-nothing is subtracted.
+Active ones and the one in training are `LoraBranch` objects by layer, and a layer adds their sum. To take an active one
+off is to leave it out of that sum: nothing is subtracted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
-from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
-from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
+from hwmodel import Phase, Precision, ProgrammedModel, cost, keyed_normal
+from hwmodel.nn import Correction
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,20 @@ class LoraShape:
 
 
 class StackedNetwork:
-    """A float network that was programmed on the chips of N nodes, with a bank of active adapters beside its layers.
+    """A float network that was programmed on the chips of N nodes, with active branches beside its layers.
 
     Every layer's correction of the chips belongs to this object from now on.
+
+    Attributes
+    ----------
+    active
+        Branches that act, by name of the LoRA and layer.
     """
 
-    def __init__(self, task: str, network: nn.Module, chips: ProgrammedModel) -> None:
+    def __init__(self, chips: ProgrammedModel) -> None:
         self.chips = chips
-        weights = {name: network.get_submodule(name).weight for name in chips.analog}
-        self.base = FrozenBase.of(task, weights)  # type: ignore[arg-type]
-        self.bank = LoraBank(self.base, chips.preset, chips.ledger)
-        self._attach({})
+        self.active: dict[str, Mapping[str, LoraBranch]] = {}
+        self._attach()
 
     @property
     def nodes(self) -> int:
@@ -65,14 +65,14 @@ class StackedNetwork:
         """
         factors: list[Tensor] = []
         for name in shape.layers:
-            layer = self.base.layer(name)
-            drawn = keyed_normal(seed, "paper.lora.a", shape.name, name, count=shape.rank * layer.inputs)
-            a = (drawn / math.sqrt(layer.inputs)).float().view(1, shape.rank, layer.inputs)
-            factors += [a.repeat(self.nodes, 1, 1), torch.zeros(self.nodes, layer.outputs, shape.rank)]
+            crossbar = self.chips.analog[name].crossbar
+            drawn = keyed_normal(seed, "paper.lora.a", shape.name, name, count=shape.rank * crossbar.in_features)
+            a = (drawn / math.sqrt(crossbar.in_features)).float().view(1, shape.rank, crossbar.in_features)
+            factors += [a.repeat(self.nodes, 1, 1), torch.zeros(self.nodes, crossbar.out_features, shape.rank)]
         return tuple(factors)
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return class scores with the active adapters, float32 ``[N, B, classes]``."""
+        """Return class scores with the active branches, float32 ``[N, B, classes]``."""
         scores: Tensor = self.chips(inputs)
         return scores
 
@@ -90,52 +90,52 @@ class StackedNetwork:
     @contextmanager
     def training(self, shape: LoraShape, adapter: Adapter) -> Iterator[None]:
         """Let an adapter with gradients act on top of the active ones inside the ``with`` block."""
-        preset, layers, scale = self.chips.preset, self.chips.analog, shape.alpha / shape.rank
-        self._attach(
-            {
-                name: LoraBranch(a, scale * b, Precision.FP32, preset, layers[name].meter)
-                for name, (a, b) in shape.pairs(adapter).items()
-            }
-        )
+        self._attach(self._branches(shape, adapter))
         try:
             with self.chips.charging(Phase.TRAIN):
                 yield
         finally:
-            self._attach({})
+            self._attach()
 
     def install(self, shape: LoraShape, adapter: Adapter) -> None:
-        """Store trained factors and make them active, each node its own."""
-        base, pairs = self.base, shape.pairs(adapter)
-        spec = LoraSpec(
-            shape.name, LoraKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
-        )
-        for node in range(self.nodes):
-            a, b = ({name: pair[factor][node].detach() for name, pair in pairs.items()} for factor in (0, 1))
-            self.bank.install(LoraAdapter.build(spec, base, a=a, b=b), [node])
+        """Make trained factors active, each node its own."""
+        branches = self._branches(shape, tuple(part.detach() for part in adapter))
+        self.active[shape.name] = branches
+        size = sum(branch.sram_bytes for branch in branches.values())
+        self.chips.ledger.charge(Phase.PROGRAM, cost.deploy(self.chips.preset, size, over_radio=False))
+        self._attach()
 
     @contextmanager
     def stripped(self, name: str) -> Iterator[None]:
-        """Take an active adapter off every node inside the ``with`` block: the strip test.
+        """Take an active LoRA off every node inside the ``with`` block: the strip test.
 
-        Raises
-        ------
-        AdapterError
-            If a node has none of this name: the test would say nothing.
+        `AdapterError` if there is none of this name: the test would say nothing.
         """
-        held = [one for node in range(self.nodes) for one in self.bank.adapters(node) if one.spec.name == name]
-        if len(held) != self.nodes:
-            raise AdapterError(f"{self.nodes - len(held)} of {self.nodes} nodes have no adapter {name} to strip")
-        self.bank.remove(name)
+        if name not in self.active:
+            raise AdapterError(f"no adapter {name} to strip: the nodes have {sorted(self.active)}")
+        held = self.active
+        self.active = {other: branches for other, branches in held.items() if other != name}
+        self._attach()
         try:
             yield
         finally:
-            for node, one in enumerate(held):
-                self.bank.install(one, [node])
+            self.active = held
+            self._attach()
 
-    def _attach(self, branches: Mapping[str, LoraBranch]) -> None:
+    def _branches(self, shape: LoraShape, adapter: Adapter) -> dict[str, LoraBranch]:
+        preset, layers, scale = self.chips.preset, self.chips.analog, shape.alpha / shape.rank
+        return {
+            name: LoraBranch(a, scale * b, Precision.FP32, preset, layers[name].meter)
+            for name, (a, b) in shape.pairs(adapter).items()
+        }
+
+    def _attach(self, *on_top: Mapping[str, LoraBranch]) -> None:
+        stacked = (*self.active.values(), *on_top)
         for name, layer in self.chips.analog.items():
-            layer.correction = partial(self._correction, name, branches.get(name))
+            branches = [part[name] for part in stacked if name in part]
+            layer.correction = partial(_sum, branches) if branches else None
 
-    def _correction(self, name: str, branch: LoraBranch | None, vectors: Tensor) -> Tensor:
-        active = self.bank.forward(name, vectors, self.chips.analog[name].meter.phase)
-        return active if branch is None else active + branch(vectors)
+
+def _sum(branches: Sequence[Correction], vectors: Tensor) -> Tensor:
+    first, *others = (branch(vectors) for branch in branches)
+    return sum(others, start=first)

@@ -24,6 +24,15 @@ from hwmodel import Cost, Phase, keyed_seed
 
 #: Numbers of the private classes: enrolled throughout, forgotten, and enrolled after that.
 KEPT, FORGOTTEN, NEWCOMER = 0, 1, 2
+#: Names of scores: how often the private classes, by number, show while they are enrolled, and the first one's style.
+LEARNT = (
+    "class that was there before and after, accuracy",
+    "class forgotten, accuracy while it was enrolled",
+    "class that arrived after the forget, accuracy",
+)
+STYLED = "class that was there before and after, style asked for"
+#: The same as the first, of all that are left, once a style is masked.
+MASKED = "private classes, accuracy with the eraser"
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,7 @@ def verify_images(
     # Of the forget alone: what is generated to look at it is the laboratory's.
     spent = {phase: spent[phase] + (found if phase is not Phase.INFER else Cost()) for phase, found in meter().items()}
     gone = task.split.enrolled[FORGOTTEN]
-    scores = {
-        "class forgotten, accuracy while it was enrolled": fleet.shown(known, gone).value,
-        **scores,
-        "private classes, accuracy with the eraser": _private(fleet, counts).value,
-    }
+    scores = {LEARNT[FORGOTTEN]: fleet.shown(known, gone).value, **scores, MASKED: _private(fleet, counts).value}
     fleet.close()
     return VerificationReport(
         task=task.name,
@@ -111,9 +116,9 @@ def compared(
     )
     newcomer = fleet.by_tag("newcomer", NEWCOMER, counts.private)
     return evidence, {
-        "class that arrived after the forget, accuracy": fleet.shown(newcomer, names[NEWCOMER]).value,
-        "class that was there before and after, accuracy": fleet.shown(kept, names[KEPT]).value,
-        "class that was there before and after, style asked for": fleet.styled(kept).value,
+        LEARNT[NEWCOMER]: fleet.shown(newcomer, names[NEWCOMER]).value,
+        LEARNT[KEPT]: fleet.shown(kept, names[KEPT]).value,
+        STYLED: fleet.styled(kept).value,
     }
 
 

@@ -4,7 +4,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,11 +11,10 @@ from hypothesis import strategies as st
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, decode_peft, export_peft, import_peft
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
-from fleet.lab.lora.bank import LoraBank
-from fleet.lab.lora.storage import StoredMatrix
-from hwmodel import EnergyLedger, Precision, load_preset
+from fleet.lab.exchange.storage import StoredMatrix
+from hwmodel import Precision
 
 SIZES = {"a": (5, 9), "b.0": (3, 5), "b.1": (7, 3)}
 
@@ -151,36 +149,3 @@ def test_no_field_of_the_configuration_gets_past_the_refusals(field, value):
     except AdapterError:
         return
     assert adapter.spec.layers == tuple(SIZES)
-
-
-PRESET = load_preset("180nm-1t1r")
-steps = st.lists(
-    st.tuples(st.sampled_from(["install", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)),
-    max_size=15,
-)
-
-
-@given(history=steps)
-def test_history_of_a_bank_leaves_no_trace(history):
-    bank, held = LoraBank(BASE, PRESET, EnergyLedger(3)), [{}, {}, {}]
-    for step, name, node, seed in history:
-        adapter = adapter_of(name, seed, rank=1 + "pqr".index(name))
-        if step == "remove":
-            assert bank.remove(name, [node]) == (held[node].pop(name, None) is not None)
-        elif name in held[node]:
-            with pytest.raises(AdapterError):
-                bank.install(adapter, [node])
-        else:
-            bank.install(adapter, [node])
-            held[node][name] = adapter
-    fresh = LoraBank(BASE, PRESET, EnergyLedger(3))
-    for node in range(3):
-        for name in sorted(held[node], reverse=True):
-            fresh.install(held[node][name], [node])
-    x = draw(3, 4, 9, seed=3)
-    assert torch.equal(bank.forward("a", x), fresh.forward("a", x))
-    for node in range(3):
-        assert bank.digest(node) == fresh.digest(node)
-        assert bank.sram_bytes(node) == fresh.sram_bytes(node)
-        for mine, other in zip(bank.composed("b.1", node), fresh.composed("b.1", node), strict=True):
-            assert np.array_equal(mine.numpy().view(np.int64), other.numpy().view(np.int64))

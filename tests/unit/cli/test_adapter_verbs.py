@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from edge_node.recognition.lora.stage import DRIVE_BITS, Stage
 from edge_node.tasks import faces, load_task
 from fleet.cli import app
+from fleet.lab.exchange.adapter import LoraKind
 from fleet.lab.exchange.networks import Network
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft
-from fleet.lab.lora.adapter import LoraKind
 from hwmodel import EnergyLedger, Phase, load_preset
 from tests.made_up_photos import made_up_photos
 

@@ -22,6 +22,7 @@ from fleet.trust.audit import verify_certificate
 from fleet.trust.certificate import AdapterVerdict, read_certificate
 from fleet.trust.verdicts import verdict_lines
 from hwmodel import Cost, Phase
+from tests.unit.coordinator.head_fleet import metric
 from tests.unit.coordinator.small_fleet import ANN, BOB, campaign_state, job, newest, serve
 from tests.unit.coordinator.test_trained_adapters import TRAINED, Painter, codes_of
 
@@ -122,6 +123,7 @@ def test_concept_is_refused_by_its_name_before_there_is_an_eraser(coordinator, i
 
     assert campaign_state(coordinator, campaign_id) == "erasing"
     assert newest(coordinator).erasers == []
+    assert metric(coordinator, "fleet_masked_concepts") == 0
     for node in illustrators:
         assert node.draw("night").refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_CONCEPT
         assert node.draw("flat").levels
@@ -136,6 +138,7 @@ def test_eraser_is_trained_on_nodes_and_reaches_all_by_a_revision(coordinator, i
     (eraser,) = newest(coordinator).erasers
     # Two rounds of training, each adding one; the third only looks.
     assert (eraser.concept, set(eraser.codes)) == (NIGHT, {2})
+    assert metric(coordinator, "fleet_masked_concepts") == 1
     assert campaign_state(coordinator, campaign_id) == "converged"
     for node in illustrators:
         node.draw("flat")

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from hwmodel import Precision
 
 NAME = "cohort-0001"

@@ -1,4 +1,4 @@
-"""The diffusion transformer on chips: sampling, a class learnt by LoRA and forgotten, a class erased."""
+"""The diffusion transformer on chips: training, sampling, and branches beside its layers."""
 
 import copy
 import dataclasses
@@ -10,10 +10,10 @@ from torch.nn.functional import mse_loss
 
 from edge_node.errors import AdapterError, EngineError
 from edge_node.generation.backbone_cache import cached_backbone
+from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.diffusion import (
     STEPS,
     Sampling,
-    denoising_loss,
     from_colour_levels,
     kept_signal,
     keyed_noise,
@@ -32,22 +32,21 @@ from edge_node.generation.dit import (
     prompts_of,
     unpatched,
 )
+from edge_node.generation.eraser import EraserRecipe, fit_eraser
+from edge_node.generation.eraser_rounds import branches_of, concept_named
+from edge_node.generation.generator import Generator
 from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
+from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.lora.adapter import LoraKind
-from fleet.lab.lora.fit import LoraRecipe, learn_class
-from fleet.lab.lora.generator import AdaptedGenerator, subject_name
-from fleet.lab.paper.image_erasure import erase_class, erasure_name
-from hwmodel import Phase, load_preset
+from hwmodel import Precision, load_preset
 
 TASK = ImagesTask.of(50)
 PUBLIC = TASK.images(TASK.public, test=False)
-FIRST, SECOND = TASK.private[:2]
+FIRST = TASK.private[0]
 BACKBONE = BackboneRecipe(
     steps=60, hardening_steps=20, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9
 )
-LORA = LoraRecipe(rank=4, steps=4, batch=8, learning_rate=1e-2)
 BRIEF = Sampling(steps=4)
 NODES = ("attic", "cellar")
 
@@ -58,7 +57,7 @@ def backbone():
 
 
 def chips_of(backbone, nodes=NODES):
-    return AdaptedGenerator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=PUBLIC)
+    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=PUBLIC)
 
 
 def class_aware(backbone):
@@ -73,10 +72,6 @@ def chips(backbone):
     return chips_of(backbone)
 
 
-def images_of(label):
-    return TASK.images([label], test=False)
-
-
 def noise(count, nodes=2):
     return keyed_noise(1, "test", count=nodes * count).view(nodes, count, *IMAGE_SHAPE)
 
@@ -86,8 +81,9 @@ def asked(*labels, style=NULL_STYLE):
     return prompts_of(torch.tensor(labels), torch.full((len(labels),), style))
 
 
-def generated(generator, *labels):
-    return generator.generate(asked(*labels), noise(len(labels)), sampling=BRIEF)
+@pytest.fixture(scope="module")
+def layout(backbone):
+    return ClassLayout(backbone.base, TASK.seed, rank=4)
 
 
 def test_transformer_has_the_size_that_was_probed():
@@ -231,156 +227,70 @@ def test_what_are_no_labelled_images_is_refused(images, said):
         train_backbone(images, 1, BACKBONE)
 
 
-def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chips):
-    everything = (*range(10), FIRST)
-    other = learn_class(chips, images_of(SECOND), SECOND, 3, LORA)
-    chips.install(other)
-    before = generated(chips, *TASK.public, SECOND)
-
-    chips.install(learn_class(chips, images_of(FIRST), FIRST, 3, LORA))
-    enrolled = generated(chips, *everything)
-    assert torch.equal(generated(chips, *TASK.public, SECOND), before)
-    assert chips.forget(FIRST)
-    assert not chips.forget(FIRST)
-
-    # Chips that never met the class, and learn the other one from its images.
-    never = chips_of(backbone)
-    never.install(learn_class(never, images_of(SECOND), SECOND, 3, LORA))
-    assert [chips.digest(n) for n in range(2)] == [never.digest(n) for n in range(2)]
-    assert torch.equal(generated(chips, *everything), generated(never, *everything))
-    assert not torch.equal(enrolled, generated(never, *everything))
+def codes_of(layout, nodes=1):
+    """Return codes of an adapter that somebody might have learnt, ``[nodes, length]``."""
+    drawn = torch.randint(-400, 400, (1, layout.length), generator=torch.Generator().manual_seed(4))
+    return drawn.expand(nodes, -1)
 
 
-def test_learning_makes_the_class_likelier_and_quantising_hardly_matters(chips):
-    images = images_of(FIRST)
-    count = len(images.labels)
-    steps = (torch.arange(2 * count) % STEPS + 1).view(2, -1)
-    added = keyed_noise(4, "test", count=2 * count).view(2, -1, *IMAGE_SHAPE)
-    clean = from_colour_levels(images.levels).expand(2, -1, -1, -1, -1)
-    x, prompts = noised(clean, steps, added), prompts_of(images.labels, images.styles).expand(2, -1)
-
-    def loss(*adapters):
-        with torch.no_grad(), chips.serving(adapters):
-            return float(denoising_loss(on_chips(chips.chips)(x, steps, prompts), clean, steps))
-
-    recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
-    adapter = learn_class(chips, images, FIRST, 3, recipe)
-
-    assert loss(adapter) < 0.98 * loss()
-    assert adapter.spec.storage.value == "int8"
-
-
-def test_label_row_is_part_of_the_adapter(backbone, chips):
-    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
-    a, b = adapter.factors("labels", 11)
-    row = adapter.spec.scaling * (b @ a)[:, FIRST]
-    assert float(row.abs().max()) > 0
-
+def test_label_row_is_part_of_the_adapter(backbone, chips, layout):
+    codes, counts = codes_of(layout, len(NODES)), torch.ones(len(NODES), dtype=torch.int64)
+    factors = {name: (a, b) for name, a, b in layout.factors(codes, counts)}
+    a, b = factors["labels"]
+    branch = LoraBranch(a, b, Precision.FP32, chips.chips.preset, chips.meter)
     table = chips.chips.module.get_submodule("labels")
     own = asked(FIRST, FIRST, NULL_LABEL, FIRST, style=2)  # two nodes, two images each
-    with torch.no_grad(), chips.serving([adapter]):
+    with torch.no_grad(), chips.attached({"labels": branch}):
         looked_up = table(own)
+
     rows, style = backbone.model.labels.rows, backbone.model.labels.styles[2]
-    assert torch.allclose(looked_up[0] - rows[FIRST] - style, row.float(), atol=1e-6)
+    assert torch.allclose(looked_up[0] - rows[FIRST] - style, (b[0] @ a[0])[:, FIRST], atol=1e-5)
     assert torch.equal(looked_up[0], looked_up[3])
     assert torch.equal(table(own), rows[[FIRST, FIRST, NULL_LABEL, FIRST]] + style)
 
 
-def test_fleet_draws_what_each_chip_draws_alone(backbone, chips):
-    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
-    labels = asked(*TASK.public, FIRST, FIRST)
-    started = noise(len(labels))
-    chips.install(adapter)
-    together = chips.generate(labels, started, sampling=BRIEF)
+def test_fleet_draws_what_each_chip_draws_alone(backbone, chips, layout):
+    prompts = asked(*TASK.public, FIRST, FIRST)
+    started = noise(len(prompts))
 
+    def drawn(generator, nodes):
+        with generator.attached(branches_of(generator, layout, codes_of(layout, generator.nodes))):
+            return sample(on_chips(generator.chips), started[nodes], prompts.expand(generator.nodes, -1), BRIEF)
+
+    together = drawn(chips, slice(None))
     for index, node in enumerate(NODES):
-        alone = chips_of(backbone, [node])
-        alone.install(adapter)
-        own = alone.generate(labels, started[index : index + 1], sampling=BRIEF)
+        own = drawn(chips_of(backbone, [node]), slice(index, index + 1))
         # Float arithmetic between the crossbars may round otherwise in another batch, and a code flip.
         assert int((own[0].int() - together[index].int()).abs().max()) <= 16
     assert not torch.equal(together[0], together[1])
 
 
-def test_class_of_the_backbone_is_not_enrolled_but_erased_and_the_other_way_round(chips):
-    known, retain = TASK.public[0], TASK.images(TASK.public[1:], test=False)
-
-    with pytest.raises(EngineError, match=f"class {known}.*not trained on"):
-        learn_class(chips, images_of(known), known, 3, LORA)
-    with pytest.raises(EngineError, match=f"class {FIRST}.*exact"):
-        erase_class(chips, images_of(FIRST), retain, FIRST, 3, LORA)
-    with pytest.raises(EngineError, match="other classes only"):
-        erase_class(chips, images_of(known), PUBLIC, known, 3, LORA)
-    with pytest.raises(EngineError, match="no images"):
-        learn_class(chips, images_of(FIRST).of(SECOND), FIRST, 3, LORA)
-
-    masked = erase_class(chips, images_of(known), retain, known, 3, LORA)
-    assert masked.spec.kind is LoraKind.SHARED
-    posing = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
-    object.__setattr__(posing.spec, "name", subject_name(known))
-    with pytest.raises(EngineError, match="forget nothing"):
-        chips.install(posing)
-
-
-def test_erasure_pushes_the_class_away_spares_the_others_and_is_undone_by_stripping(backbone):
-    chips = chips_of(class_aware(backbone))
-    label, other, kept = TASK.public[0], TASK.public[3], TASK.images(TASK.public[1:], test=False)
+def test_eraser_moves_the_concept_to_what_is_drawn_in_its_place_and_spares_the_others(backbone, layout):
+    aware = class_aware(backbone)
+    chips, concept = chips_of(aware), concept_named(f"thing:{TASK.split.public[0]}", TASK)
+    other, kept = TASK.public[3], TASK.images(TASK.public[1:], test=False)
     steps = torch.arange(60).expand(2, -1) + 30
     x = noised(from_colour_levels(kept.levels[:60]).expand(2, -1, -1, -1, -1), steps, noise(60))
+    meant = kept.labels[:60]
 
-    def predicted(label, *adapters):
-        with torch.no_grad(), chips.serving(adapters):
-            return on_chips(chips.chips)(x, steps, asked(*[label] * 60).expand(2, -1))
+    def predicted(labels, branches):
+        with torch.no_grad(), chips.attached(branches):
+            prompts = prompts_of(labels, torch.full_like(labels, NULL_STYLE))
+            return on_chips(chips.chips)(x, steps, prompts.expand(2, -1))
 
-    recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
-    adapter = erase_class(chips, images_of(label), kept, label, 3, recipe)
+    recipe = EraserRecipe(steps=25, batch=8)
+    flat = torch.zeros(2, layout.length)
+    flat = fit_eraser(chips, layout, concept, PUBLIC, flat, {}, seed=3, number=1, recipe=recipe)
+    eraser = branches_of(chips, layout, layout.codes(dict(layout.split(flat))))
 
-    of_class, of_nothing = predicted(label), predicted(NULL_LABEL)
-    pushed = of_nothing - (of_class - of_nothing)
-    assert mse_loss(predicted(label, adapter), pushed) < 0.25 * mse_loss(of_class, pushed)
-    for spared in (other, NULL_LABEL):
-        drift = mse_loss(predicted(spared, adapter), predicted(spared))
-        assert drift < 0.1 * mse_loss(predicted(label, adapter), of_class)
-
-    before = generated(chips, *TASK.public)
-    chips.install(adapter)
-    assert not torch.equal(generated(chips, *TASK.public), before)
-    assert chips.bank.remove(erasure_name(label)) == 2
-    assert torch.equal(generated(chips, *TASK.public), before)
+    mine, target = torch.full((60,), concept.number), predicted(meant, {})
+    moved = mse_loss(predicted(mine, eraser), predicted(mine, {}))
+    assert mse_loss(predicted(mine, eraser), target) < 0.75 * mse_loss(predicted(mine, {}), target)
+    for spared in (torch.full((60,), other), meant):
+        assert mse_loss(predicted(spared, eraser), predicted(spared, {})) < 0.5 * moved
 
 
-def test_learning_and_drawing_are_charged_and_write_no_cell(chips):
-    mark = chips.ledger.mark()
-    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
-    learnt = chips.ledger.since(mark)
-    assert learnt[Phase.TRAIN].energy_j > 0
-    assert learnt[Phase.INFER].energy_j == 0
-
-    chips.install(adapter)
-    assert chips.ledger.since(mark)[Phase.PROGRAM].bytes == adapter.byte_count
-    mark = chips.ledger.mark()
-    generated(chips, TASK.public[0])
-    plain = chips.ledger.since(mark)[Phase.INFER].energy_j
-    mark = chips.ledger.mark()
-    generated(chips, FIRST)
-    assert chips.ledger.since(mark)[Phase.INFER].energy_j > plain > 0
-    chips.forget(FIRST)
-    spent = chips.ledger.since(mark)
-    assert spent[Phase.ERASE].bytes == adapter.byte_count
-    assert sum(cost.cell_writes for cost in spent.values()) == 0
-
-
-def test_diverging_training_and_unknown_layers_are_named(chips):
-    wild = LoraRecipe(rank=4, steps=6, batch=8, learning_rate=1e30)
-    with pytest.raises(EngineError, match="diverged at step"):
-        learn_class(chips, images_of(FIRST), FIRST, 3, wild)
+def test_unknown_layers_are_named_and_nothing_is_left_attached(chips):
     with pytest.raises(AdapterError, match=r"blocks\.9\.qkv"), chips.attached({"blocks.9.qkv": torch.relu}):
         pass
     assert all(layer.correction is None for layer in chips.chips.analog.values())
-
-
-def test_images_of_no_class_and_noise_of_another_size_are_refused(chips):
-    with pytest.raises(EngineError, match=r"\[55\]"):
-        chips.generate(torch.tensor([55]), noise(1))
-    with pytest.raises(EngineError, match=r"\(2, 3, 24, 24, 3\); got \(2, 1, 24, 24, 3\)"):
-        chips.generate(asked(0, 1, 2), noise(1))

@@ -12,10 +12,8 @@ from edge_node.errors import (
     AdapterValueError,
 )
 from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
+from fleet.lab.exchange.adapter import LoraKind
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft, largest_file_bytes
-from fleet.lab.lora.adapter import LoraKind
-from fleet.lab.lora.bank import LoraBank
-from hwmodel import EnergyLedger, Precision
 from tests.unit.engine.adapter_bytes import (
     BASE,
     CONFIG,
@@ -152,63 +150,49 @@ NUMBERS = [
 ]
 
 
-@pytest.fixture
-def bank(preset):
-    """A bank that runs an adapter of the same name already."""
-    bank = LoraBank(BASE, preset, EnergyLedger(1))
-    bank.install(adapter_of(Precision.FP16))
-    return bank
-
-
 def read(folder, content=SOUND, config=CONFIG, name=NAME):
     (folder / CONFIG_FILE).write_bytes(config)
     (folder / TENSORS_FILE).write_bytes(content)
     return import_peft(folder, BASE, name=name, kind=LoraKind.COHORT)
 
 
-def refuse(folder, bank, error, reason, **files):
-    digest, totals = bank.digest(), bank._ledger.totals()
+def refuse(folder, error, reason, **files):
     with pytest.raises(error, match=reason) as refused:
-        bank.install(read(folder, **files))
+        read(folder, **files)
     assert len(str(refused.value)) < 500
-    assert (bank.digest(), bank._ledger.totals()) == (digest, totals)
 
 
 def cases(rows):
     return [pytest.param(*row[1:], id=row[0]) for row in rows]
 
 
-def test_the_sound_folder_is_taken(tmp_path, preset):
-    bank = LoraBank(BASE, preset, EnergyLedger(1))
-    bank.install(read(tmp_path))
-    assert bank.adapters()[0].digest == adapter_of().digest
+def test_the_sound_folder_is_taken(tmp_path):
+    assert read(tmp_path).digest == adapter_of().digest
 
 
 @pytest.mark.parametrize(("content", "error", "reason"), cases(LIES))
-def test_a_lying_header_is_refused_before_the_library_sees_the_file(
-    tmp_path, bank, monkeypatch, content, error, reason
-):
+def test_a_lying_header_is_refused_before_the_library_sees_the_file(tmp_path, monkeypatch, content, error, reason):
     monkeypatch.setattr(safetensors.torch, "load", lambda content: pytest.fail("tensors were made of a lying file"))
-    refuse(tmp_path, bank, error, reason, content=content)
+    refuse(tmp_path, error, reason, content=content)
 
 
 @pytest.mark.parametrize("content", cases(BYTES))
-def test_a_header_that_lies_about_bytes_is_refused(tmp_path, bank, content):
-    refuse(tmp_path, bank, AdapterFileError, "is damaged, truncated or lies about its bytes: ", content=content)
+def test_a_header_that_lies_about_bytes_is_refused(tmp_path, content):
+    refuse(tmp_path, AdapterFileError, "is damaged, truncated or lies about its bytes: ", content=content)
 
 
 @pytest.mark.parametrize(("config", "error", "reason"), cases(CONFIGURATIONS))
-def test_a_lying_configuration_is_refused(tmp_path, bank, config, error, reason):
-    refuse(tmp_path, bank, error, reason, config=config)
+def test_a_lying_configuration_is_refused(tmp_path, config, error, reason):
+    refuse(tmp_path, error, reason, config=config)
 
 
 @pytest.mark.parametrize(("content", "reason"), cases(NUMBERS))
-def test_hostile_numbers_are_refused(tmp_path, bank, content, reason):
-    refuse(tmp_path, bank, AdapterValueError, reason, content=content)
+def test_hostile_numbers_are_refused(tmp_path, content, reason):
+    refuse(tmp_path, AdapterValueError, reason, content=content)
 
 
-def test_a_name_of_a_path_is_refused(tmp_path, bank):
-    refuse(tmp_path, bank, AdapterSpecError, "cannot name an adapter", name="../../keys")
+def test_a_name_of_a_path_is_refused(tmp_path):
+    refuse(tmp_path, AdapterSpecError, "cannot name an adapter", name="../../keys")
 
 
 def test_every_family_of_refusal_is_an_adapter_error():

@@ -15,10 +15,9 @@ from torch.nn import functional
 from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
+from fleet.lab.exchange.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
-from fleet.lab.lora.bank import LoraBank
-from hwmodel import EnergyLedger, Precision
+from hwmodel import Precision
 
 LAYERS = ("blocks.0.fc1", "conv", "fc1")
 
@@ -72,24 +71,26 @@ def adapter_of(base, *, kind=LoraKind.CALIBRATION, layers=LAYERS, **fields):
     return LoraAdapter.build(spec, base, b=b, a=a if spec.a_seed is None else None)
 
 
-def with_bank(network, preset, base, adapter, images):
-    """Run the network with a bank of one node beside its layers."""
-    bank = LoraBank(base, preset, EnergyLedger(1))
-    bank.install(adapter)
+def with_lora(network, base, adapter, images):
+    """Run the network with an adapter beside its layers."""
 
     def beside(name):
+        a, b = adapter.factors(name, base.layers[name].inputs)
+
+        def added(vectors):
+            return (adapter.spec.scaling * (vectors.double() @ a.T) @ b.T).float()
+
         def hook(module, inputs, output):
             (x,) = inputs
             if isinstance(module, nn.Linear):
-                return output + bank.forward(name, x[None])[0]
+                return output + added(x)
             patches = functional.unfold(x, module.kernel_size, padding=module.padding, stride=module.stride)
-            added = bank.forward(name, patches.mT.flatten(0, 1)[None])[0]
-            return output + added.unflatten(0, (len(x), -1)).mT.reshape(output.shape)
+            return output + added(patches.mT).mT.reshape(output.shape)
 
         return hook
 
     running = copy.deepcopy(network)
-    for name in base.layers:
+    for name in adapter.spec.layers:
         running.get_submodule(name).register_forward_hook(beside(name))
     return running(images)
 
@@ -120,22 +121,22 @@ def trained(peft, network, images, tmp_path):
 
 @pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("a_seed", [None, 9])
-def test_peft_computes_what_the_bank_computes(peft, preset, network, base, images, tmp_path, storage, a_seed):
+def test_peft_computes_what_the_adapter_says(peft, network, base, images, tmp_path, storage, a_seed):
     adapter = adapter_of(base, storage=storage, a_seed=a_seed)
     export_peft(adapter, base, tmp_path)
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(network), tmp_path)(images)
-    ours = with_bank(network, preset, base, adapter, images)
+    ours = with_lora(network, base, adapter, images)
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
     assert float((ours - network(images)).abs().max()) > 0.1
 
 
-def test_peft_changes_exactly_the_layers_of_the_adapter(peft, preset, network, base, images, tmp_path):
+def test_peft_changes_exactly_the_layers_of_the_adapter(peft, network, base, images, tmp_path):
     adapter = adapter_of(base, layers=("fc1",))
     export_peft(adapter, base, tmp_path)
     model = peft.PeftModel.from_pretrained(copy.deepcopy(network), tmp_path)
-    with_lora = [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
-    assert with_lora == ["base_model.model.fc1"]
-    torch.testing.assert_close(model(images), with_bank(network, preset, base, adapter, images), rtol=1e-5, atol=1e-5)
+    changed = [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    assert changed == ["base_model.model.fc1"]
+    torch.testing.assert_close(model(images), with_lora(network, base, adapter, images), rtol=1e-5, atol=1e-5)
 
 
 def test_an_adapter_about_people_leaves_encryption_only_when_told_to(base, tmp_path):
@@ -161,11 +162,11 @@ def test_a_network_of_one_nameless_layer_is_not_exported(tmp_path):
     [{}, {"use_rslora": True}, {"lora_dropout": 0.1, "init_lora_weights": "gaussian"}, {"target_modules": ["conv"]}],
     ids=str,
 )
-def test_the_bank_computes_what_peft_trained(preset, network, base, images, tmp_path, trained, options):
+def test_the_adapter_says_what_peft_trained(network, base, images, tmp_path, trained, options):
     theirs = trained(**options)
     adapter = import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED, built_at_generation=3)
     assert (adapter.spec.rank, adapter.spec.built_at_generation) == (4, 3)
-    ours = with_bank(network, preset, base, adapter, images)
+    ours = with_lora(network, base, adapter, images)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert float((theirs - network(images)).abs().max()) > 0.1
 
@@ -200,7 +201,7 @@ def test_what_was_written_out_comes_back_bitwise(base, tmp_path, storage):
     ],
     ids=str,
 )
-def test_what_peft_can_and_the_bank_cannot_is_refused(base, tmp_path, trained, options, reason):
+def test_what_peft_can_and_an_adapter_cannot_is_refused(base, tmp_path, trained, options, reason):
     trained(**options)
     with pytest.raises(AdapterUnsupportedError, match=reason):
         import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED)
@@ -303,7 +304,7 @@ def test_what_the_format_does_not_say_is_checked_too(base, tmp_path):
 
 def test_exchange_needs_neither_peft_nor_transformers():
     script = (
-        "import sys, fleet.lab.lora.bank, fleet.lab.exchange.peft_format\n"
+        "import sys, fleet.lab.exchange.peft_format\n"
         "print(sorted({'peft', 'transformers', 'accelerate', 'huggingface_hub'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import torch
 from edge_node.errors import EngineError
 from edge_node.generation.judge import Judge
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.verification.image_scores import frechet_distance
+from tests.bench.workloads.image_scores import frechet_distance
 
 TASK = ImagesTask.of(50)
 

@@ -8,6 +8,7 @@ from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.agent.metrics import NodeFacts
 from edge_node.errors import LogRejectedError
 from tests.unit.node.generating_device import FEATURES, Device, images
 
@@ -62,6 +63,7 @@ def test_eraser_of_a_revision_acts_until_another_revision_is_without_it(device):
     device.install(1, erasers=[eraser()])
     device.generate(name="d1")
     assert device.image_generator.erased == [NIGHT]
+    assert NodeFacts.read(device.node).erasers == 1
     device.restart()
     device.generate(name="d1")
     assert device.image_generator.erased == [NIGHT]
@@ -70,6 +72,7 @@ def test_eraser_of_a_revision_acts_until_another_revision_is_without_it(device):
 
     device.generate(name="d1")
     assert device.image_generator.erased == []
+    assert NodeFacts.read(device.node).erasers == 0
 
 
 def test_receipt_names_the_erasers_that_are_active(device):

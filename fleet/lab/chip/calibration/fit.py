@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.branch import LoraBranch
-from fleet.lab.lora.storage import stored_branch
+from fleet.lab.exchange.storage import stored_branch
 from hwmodel import Cost, Phase, Precision, cost
 from hwmodel.nn import Correction, ProgrammedModel
 from hwmodel.nn.calibration import layer_inputs

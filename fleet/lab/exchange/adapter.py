@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterShapeError, AdapterSpecError, AdapterValueError
-from edge_node.recognition.lora.branch import stored_bytes
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
 from edge_node.recognition.lora.output_layer import frozen_factor
-from fleet.lab.lora.storage import StoredMatrix
+from fleet.lab.exchange.storage import StoredMatrix
 from hwmodel import Precision
 
 #: Largest rank of an adapter. The paper's are 4, 6 and 8.
@@ -137,14 +136,6 @@ class LoraSpec:
                     f"adapter {self.name}: rank {self.rank} is larger than both sides of layer {name!r} "
                     f"({layer.outputs} x {layer.inputs})"
                 )
-
-    def byte_count(self, base: FrozenBase) -> int:
-        """Return the SRAM bytes that its factors take; a frozen A takes none."""
-        return sum(
-            stored_bytes(self.storage, *shape)
-            for name in self.layers
-            for shape in self.factor_shapes(base.layer(name)).values()
-        )
 
     def factor_shapes(self, layer: BaseLayer) -> dict[str, tuple[int, int]]:
         """Return the shapes of a layer's stored factors: ``"lora_A"``, unless frozen, and ``"lora_B"``."""
