@@ -21,6 +21,7 @@ from edge_node.generation.generator import BLOCK_LAYERS, LABELS
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.output_layer import frozen_factor
 from hwmodel import keyed_seed
+from hwmodel.nn import Correction
 
 #: Layers that a class changes, in the order of the vector.
 CLASS_LAYERS = tuple(sorted((*BLOCK_LAYERS, LABELS)))
@@ -53,6 +54,14 @@ class ClassLayout:
         """Return A of a layer, float32 ``[rank, in]``."""
         seed = keyed_seed(self.seed, "images.class.a")
         return frozen_factor(seed, layer, self.rank, self.base.layer(layer).inputs).float()
+
+    def in_training(self, b: Mapping[str, Tensor]) -> dict[str, Correction]:
+        """Return what factors, floats ``[N, out, rank]`` by layer, add to each layer; gradients reach them."""
+
+        def branch(a: Tensor, factor: Tensor) -> Correction:
+            return lambda vectors: (vectors @ a.mT) @ factor.mT * self.scaling
+
+        return {name: branch(self.frozen(name), factor) for name, factor in b.items()}
 
     def codes(self, b: Mapping[str, Tensor]) -> Tensor:
         """Return trained factors, floats ``[N, out, rank]`` by layer, as codes, int32 ``[N, length]``.

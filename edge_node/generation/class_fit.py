@@ -10,7 +10,7 @@ the class's own row is added to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,7 +26,6 @@ from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackb
 from hwmodel import ConverterError, Cost, LayerSpec, NetworkSpec, Phase, TrainingFacts, cost, keyed_generator
 from hwmodel.networks.derive import derived_layers
 from hwmodel.networks.spec import Lora
-from hwmodel.nn import Correction
 
 #: Layers in front of the condition and of the first block: no gradient has to cross them.
 _IN_FRONT = ("embed", "time1", "time2")
@@ -117,7 +116,7 @@ def fit_class(
         for name in CLASS_LAYERS
     }
     adam = torch.optim.Adam(b.values(), lr=recipe.learning_rate)
-    with generator.chips.charging(Phase.TRAIN), generator.attached(_corrections(layout, b)):
+    with generator.chips.charging(Phase.TRAIN), generator.attached(layout.in_training(b)):
         for step in range(recipe.steps):
             for group in adam.param_groups:
                 group["lr"] = recipe.learning_rate * half_cosine(step, recipe.steps)
@@ -143,7 +142,7 @@ def fit_class(
                 progress(step + 1, recipe.steps)
     generator.ledger.charge(
         Phase.TRAIN,
-        digital_cost(generator, CLASS_LAYERS, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=False),
+        digital_cost(generator, CLASS_LAYERS, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps),
     )
     return layout.codes(b)
 
@@ -182,17 +181,7 @@ def generation_network(backbone: TrainedBackbone, recipe: GenerationRecipe) -> N
     )
 
 
-def _corrections(layout: ClassLayout, b: Mapping[str, Tensor]) -> dict[str, Correction]:
-    def branch(name: str) -> Callable[[Tensor], Tensor]:
-        a, factor = layout.frozen(name), b[name]
-        return lambda vectors: (vectors @ a.mT) @ factor.mT * layout.scaling
-
-    return {name: branch(name) for name in CLASS_LAYERS}
-
-
-def digital_cost(
-    generator: Generator, layers: Sequence[str], *, rank: int, batch: int, steps: int, train_a: bool
-) -> Cost:
+def digital_cost(generator: Generator, layers: Sequence[str], *, rank: int, batch: int, steps: int) -> Cost:
     """Return what training takes on each node beside the products of the forward pass, which chips charge.
 
     LoRA arithmetic and Adam in digital; and the gradient's way back through each crossbar behind the condition, as one
@@ -210,7 +199,7 @@ def digital_cost(
             outputs=base.layer(name).outputs,
             rank=rank,
             samples=_vectors(name, batch),
-            train_a=train_a,
+            train_a=False,
             accesses_per_parameter=cost.ADAM_ACCESSES,
         )
     return total * steps

@@ -21,7 +21,7 @@ from edge_node.errors import EngineError
 from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.diffusion import STEPS, denoising_loss, from_colour_levels, noised, on_chips
 from edge_node.generation.dit import IMAGE_SHAPE, NULL_LABEL, NULL_STYLE, prompts_of
-from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
+from edge_node.generation.generator import LABELS, Generator
 from edge_node.generation.labelled_images import LabelledImages
 from edge_node.generation.training import half_cosine
 from hwmodel import ConverterError, Phase, keyed_generator
@@ -119,7 +119,7 @@ def fit_eraser(
     b = {name: part.clone().requires_grad_() for name, part in layout.split(start) if name != LABELS}
     adam = torch.optim.Adam(b.values(), lr=recipe.learning_rate)
     rate = recipe.learning_rate * recipe.decay ** (number - 1)
-    branches = added({name: _branch(layout, name, b[name]) for name in BLOCK_LAYERS}, beside)
+    branches = added(layout.in_training(b), beside)
     shape = (generator.nodes, recipe.batch)
     with generator.chips.charging(Phase.TRAIN):
         for step in range(recipe.steps):
@@ -155,11 +155,6 @@ def _prompts(
     asked = torch.where(share < recipe.concept_share + recipe.open_share, concept.null, mine)
     asked = torch.where(share < recipe.concept_share, concept.number, asked)
     return concept.prompts(asked, others), concept.prompts(mine, others)
-
-
-def _branch(layout: ClassLayout, name: str, b: Tensor) -> Correction:
-    a = layout.frozen(name)
-    return lambda vectors: (vectors @ a.mT) @ b.mT * layout.scaling
 
 
 def added(*parts: Mapping[str, Correction]) -> dict[str, Correction]:

@@ -134,9 +134,7 @@ class EraserTrainer:
                 number=ticket.round,
                 recipe=recipe,
             )
-            spent = digital_cost(
-                generator, BLOCK_LAYERS, rank=self.layout.rank, batch=recipe.batch, steps=recipe.steps, train_a=False
-            )
+            spent = digital_cost(generator, BLOCK_LAYERS, rank=self.layout.rank, batch=recipe.batch, steps=recipe.steps)
             generator.ledger.charge(Phase.TRAIN, spent)
             metrics: Mapping[str, float] = {}
         elif ticket.kind == LEARNING_KIND_EVALUATE_QUALITY:

@@ -74,7 +74,7 @@ def restore(
             known.decide_again(tx)
         with source.snapshot() as rows, target.transaction() as tx:
             tx.all_rows.replace(rows.all_rows)
-            tx.fleet.note_restore()
+            tx.fleet.note_restore(known.revision, known.lease_sequence)
             # Whoever leads from another folder cannot commit any more.
             tx.leadership.take("a restore")
             back = (known.allowed.keys() & owned_key_ids(rows)) - secrets.ids()
@@ -108,6 +108,9 @@ class Known:
     fleet_id: str | None
     #: Newest generation; None without rows.
     generation: int | None
+    #: Numbers up to which revisions and leases may have been signed, by the rows of today.
+    revision: int
+    lease_sequence: int
     #: Who is forgotten by the rows of today, spent canaries among them.
     tombstones: Sequence[SubjectRow]
     #: Nodes that are held or retired by the rows of today, each with what was decided about it.
@@ -127,6 +130,8 @@ class Known:
         return cls(
             None if fleet is None else fleet.fleet_id,
             None if fleet is None else fleet.generation,
+            0 if fleet is None else max(fleet.revision_floor or 0, today.revisions.latest_number()),
+            0 if fleet is None else fleet.lease_sequence,
             today.subjects.list(forgotten=True),
             [
                 (node, today.audit_events.of_node(node.node_id))
@@ -177,7 +182,6 @@ class Known:
         forgotten = {subject.tag for subject in tx.subjects.list(forgotten=True)} - before
         if forgotten:
             tx.revisions.erase(forgotten)
-            tx.cohorts.leave(forgotten)
         forgotten -= {subject.tag for subject in self.tombstones if subject.canary}
         without_key = self._keyless(tx)
         for row in tx.subjects.contributions():

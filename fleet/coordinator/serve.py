@@ -332,6 +332,7 @@ async def take_up(coordinator: Coordinator) -> None:
     """Take up what an earlier process has left, however it ended."""
     await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
     await coordinator.run(lambda unit: unit.leases.take_up())
+    coordinator.env.secrets.sweep_leftovers()
     await coordinator.destroy_orphaned_keys()
 
 

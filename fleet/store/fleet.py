@@ -74,14 +74,26 @@ class Fleet(Repository):
         self._update(schema.fleet, lease_sequence=reserved, lease_horizon_ms=horizon_ms)
         self._touched.leases = (reserved, horizon_ms)
 
-    def note_restore(self) -> None:
-        """Note that these rows went back to a backup: every node may know more than they do, and is awaited."""
-        self._update(schema.fleet, restored_at_ms=self._now_ms, restore_ended_ms=None)
-        node = schema.node.c
+    def note_restore(self, revision: int = 0, lease_sequence: int = 0) -> None:
+        """Note that these rows went back to a backup: every node may know more than they do, and is awaited.
+
+        Parameters
+        ----------
+        revision, lease_sequence
+            Numbers up to which some are known to have been signed. Others may have been: a fleet makes less than one
+            revision in a millisecond, and grants less than one lease in a microsecond.
+        """
+        fleet, node = self.get(), schema.node.c
+        age_ms = self._now_ms - fleet.created_at_ms
+        numbered = max(fleet.lease_sequence, lease_sequence, 1000 * age_ms)
+        self._update(
+            schema.fleet,
+            restored_at_ms=self._now_ms,
+            restore_ended_ms=None,
+            revision_floor=max(fleet.revision_floor or 0, revision, age_ms),
+            lease_sequence=numbered,
+        )
         self._update(schema.node, node.retired_at_ms.is_(None), awaited_since_ms=self._now_ms)
-        # Leases have numbers, too: a fleet grants less than one in a microsecond.
-        numbered = max(self.get().lease_sequence, 1000 * self.revision_floor)
-        self._update(schema.fleet, lease_sequence=numbered)
         # None that was reserved before is used.
         self._touched.leases = (numbered, 0)
         self._touched.awaited |= dict.fromkeys(self.awaited(), True)
@@ -102,12 +114,6 @@ class Fleet(Repository):
             return ()
         waits = (node.awaited_since_ms <= fleet.restored_at_ms, node.retired_at_ms.is_(None))
         return self._column(select(node.node_id).where(*waits).order_by(node.node_id))
-
-    @property
-    def revision_floor(self) -> int:
-        """Number below which revisions may have been made that are lost: a fleet makes less than one in a ms."""
-        fleet = self.get()
-        return 0 if fleet.restored_at_ms is None else max(0, fleet.restored_at_ms - fleet.created_at_ms)
 
     def fix_command_key(self, public_key: bytes) -> None:
         """Say which coordinator's fleet this is (raw Ed25519, 32 bytes); `ConflictError` if it is another's."""

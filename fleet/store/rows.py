@@ -37,6 +37,7 @@ class FleetRow:
     command_public_key: bytes | None
     restored_at_ms: int | None
     restore_ended_ms: int | None
+    revision_floor: int | None
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ fleet = Table(
     Column("command_public_key", LargeBinary, comment="raw Ed25519: the coordinator's; then fixed"),
     Column("restored_at_ms", BigInteger, comment="when the rows went back to a backup the last time"),
     Column("restore_ended_ms", BigInteger, comment="since when nothing waits for nodes any more"),
+    Column("revision_floor", BigInteger, comment="number up to which a restore may have lost revisions"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
 )
 

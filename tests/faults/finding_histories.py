@@ -112,10 +112,12 @@ FINDS: Mapping[str, History] = {
         fault(28, Kind.REORDERED_MESSAGES, 2, share=0.6, lasts_s=60.0),
         *(forget(30 + 10 * person, person) for person in range(3)),
     ),
-    "order over a revision that was lost with a restore": history(
-        enrol(6, 0, 1),
-        enrol(6.5, 1, 0),
+    "lost forget not committed anew after a restore": history(
+        enrol(4, 0, 2),
+        enrol(5, 1, 0, 1),
         forget(60, 1),
-        fault(90, Kind.COORDINATOR_BACKUP, age_s=200.0, down_s=10.0),
+        fault(75, Kind.PARTITION, nodes=[0, 1, 2], lasts_s=80.0),
+        forget(80, 0),
+        fault(85, Kind.COORDINATOR_BACKUP, age_s=200.0, down_s=2.0),
     ),
 }

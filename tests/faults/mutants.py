@@ -236,9 +236,9 @@ MUTANTS = (
         "raise RevisionRefusedError(",
     ),
     Mutant(
-        "order over a revision that was lost with a restore",
-        f"{_COORDINATOR}.campaigns.campaigns:Campaigns._erase",
-        "revision, connected = 0 if newest is None",
-        "revision, connected = None if newest is None",
+        "lost forget not committed anew after a restore",
+        f"{_COORDINATOR}.campaigns.campaigns:Campaigns.end_restore",
+        "lost.items()",
+        "{}.items()",
     ),
 )

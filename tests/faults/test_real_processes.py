@@ -11,7 +11,8 @@ from reram_fleet.processes.supervised import ReapedProcess
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-SEEDS = (1, 2, 3, 4, 5)
+#: Every kind of fault is among theirs, but for those of PostgreSQL.
+SEEDS = (22, 23, 24, 25, 26)
 
 
 def test_promises_hold_in_a_fleet_that_five_seeds_hurt_in_turn(tmp_path: Path) -> None:
@@ -29,3 +30,5 @@ def test_promises_hold_in_a_fleet_that_five_seeds_hurt_in_turn(tmp_path: Path) -
     runs = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert [(run["seed"], run["faults"], run["violations"]) for run in runs] == [(seed, 4, 0) for seed in SEEDS]
     assert sum(run["forgets"] for run in runs) >= len(SEEDS)
+    # At least before and after what happened: what nobody sees breaks no promise.
+    assert min(run["looks"] for run in runs) >= 8

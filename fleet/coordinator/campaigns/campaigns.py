@@ -110,6 +110,30 @@ class Campaigns(Part):
             created_at_ms=command.issued_at_unix_ms,
         )
 
+    def end_restore_if_heard(self) -> bool:
+        """End the wait after a restore, if no node is awaited any more; returns whether it did."""
+        fleet = self._tx.fleet.get()
+        if fleet.restored_at_ms is None or fleet.restore_ended_ms is not None or self._tx.fleet.awaited():
+            return False
+        self.end_restore()
+        return True
+
+    def end_restore(self) -> None:
+        """Let nothing wait for nodes any more after a restore, and commit anew what none of them has brought back.
+
+        Those people still have their tombstones: each forget that was lost is one again, of whom no entry names.
+        """
+        self._tx.fleet.end_restore()
+        self._cohorts.resume_restored()
+        lost = defaultdict[int, list[str]](list)
+        for subject in self._tx.subjects.list(forgotten=True):
+            if not subject.canary and not self._tx.forgets.by_tag(subject.tag):
+                lost[subject.forgotten_generation or 0].append(subject.tag)
+        for _, tags in sorted(lost.items()):
+            request_id = f"lost-{new_id(self._tx.now_ms, self._env.randomness.draw)}"
+            campaign, _ = self.create(request_id, tags, allow_unknown=True)
+            logger.warning("a forget that was lost with the backup is generation %d now", campaign.generation)
+
     def _committed(
         self,
         entry: LogRow,
@@ -182,7 +206,7 @@ class Campaigns(Part):
 
     def advance_all(self) -> bool:
         """Move every open campaign as far as the store allows; returns whether anything changed."""
-        changed = False
+        changed = self.end_restore_if_heard()
         for campaign in self._tx.forgets.list_open():
             # A connected node that says nothing must not keep the others from erasing: it has no lease for this
             # generation, and gets none.
@@ -224,6 +248,9 @@ class Campaigns(Part):
         return self._any_connected(self._tx.forgets.ordered_since(campaign.campaign_id, since_ms, revision))
 
     def _erase(self, campaign: CampaignRow, counts: Mapping[ExecutionState, int]) -> bool:
+        if self._tx.fleet.awaited():
+            # Who is forgotten is not known yet: a receipt of now may name somebody whom nobody told the node to forget.
+            return False
         newest = self._tx.revisions.latest()
         # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
         if newest is not None and self._revisions.settled() is None:

@@ -58,6 +58,9 @@ class Receipts(Part):
             campaign = self._tx.forgets.get(receipt.campaign_id)
             execution = self._tx.forgets.execution(receipt.campaign_id, node.node_id)
         except NotFoundError as error:
+            if node.awaited_since_ms is not None:
+                # The forget was lost with a restore; the node brings it back, and sends this again when it reconnects.
+                return Effect()
             raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
         leaf = leaf_data(LeafKind.RECEIPT, envelope)
         if receipt.challenge_nonce not in execution.open_challenges:
@@ -163,6 +166,8 @@ class Receipts(Part):
 
     def _worth_another(self, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str) -> str:
         """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
+        if self._tx.fleet.awaited():
+            return "the coordinator was restored meanwhile"
         newest = self._revisions.settled()
         if self._tx.revisions.latest() is not None and (newest is None or newest.digest != receipt.revision_digest):
             return "overtaken by a newer revision"

@@ -20,7 +20,7 @@ from fleet.coordinator.learning.lora_state import JobQueue
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.work import Part, Work
 from fleet.domain.cohort import Segment
-from fleet.domain.learning import CohortPurpose, JobKind
+from fleet.domain.learning import FINISHED, CohortPurpose, JobKind
 from fleet.errors import NotFoundError
 from fleet.store.rows import LearningJobRow
 
@@ -149,6 +149,15 @@ class Cohorts(Part):
         self._tx.cohorts.settle_forgets(shard, "dropped", basis)
         self._tx.cohorts.empty(shard)
         logger.error("cohort shard %d cannot be replayed (%s) and is dropped", shard, reason)
+
+    def resume_restored(self) -> None:
+        """Have every shard trained again whose rows, or whose replay, a restore has lost: its log says how."""
+        newest = self._tx.revisions.latest()
+        lost = newest is None or newest.ciphertext is None
+        for row in self._tx.cohorts.list():
+            job = None if row.replay_job_id is None else self._tx.learning.get(row.replay_job_id)
+            if (job is None or job.state in FINISHED) and (lost or row.replay_from is not None) and row.history.entries:
+                self._tx.cohorts.set_replay(row.history.shard, 0)
 
     def replayed(self, shard: int, digest: str) -> None:
         """Note for every forget of a shard that its replay is done, and on what grounds it is exact."""

@@ -130,6 +130,7 @@ class Decisions(Part):
         discarded = self._tx.subjects.discard(node_id) if discard else 0
         if node.retired_at_ms is None:
             take_out(self._tx, node_id, said)
+            self._campaigns.end_restore_if_heard()
             logger.warning("node %s is retired: %s", node_id, said)
         elif not discarded:
             return node
@@ -151,7 +152,7 @@ class Decisions(Part):
             raise ConflictError("nothing waits for a node since a restore", hint="fleet status")
         for node_id in awaited:
             self.record(types.AUDIT_EVENT_KIND_NODE_PASSED_OVER, node_id, said)
-        self._tx.fleet.end_restore()
+        self._campaigns.end_restore()
         logger.warning("the restore is accepted without %d nodes: %s", len(awaited), said)
         return awaited
 

@@ -111,10 +111,9 @@ class Recovery(Part):
         if node.awaited_since_ms is None:
             return False
         self._tx.nodes.heard(node.node_id)
-        fleet = self._tx.fleet.get()
-        if fleet.restore_ended_ms is None and not self._tx.fleet.awaited():
-            self._tx.fleet.end_restore()
-            logger.info("all nodes have said where they are since the restore; the log has %d", fleet.generation)
+        if self._campaigns.end_restore_if_heard():
+            generation = self._tx.fleet.get().generation
+            logger.info("all nodes have said where they are since the restore; the log has %d", generation)
         return True
 
 

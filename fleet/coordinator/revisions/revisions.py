@@ -69,7 +69,12 @@ class Revisions(Part):
         newest = self._tx.revisions.latest()
         if newest is None or newest.ciphertext is None or newest.built_at_generation < self._tx.fleet.get().generation:
             return None
-        return newest if newest.revision > self._tx.fleet.revision_floor and not self._tx.fleet.awaited() else None
+        return newest if newest.revision > self._floor and not self._tx.fleet.awaited() else None
+
+    @property
+    def _floor(self) -> int:
+        """Number up to which revisions may have been signed that are lost."""
+        return self._tx.fleet.get().revision_floor or 0
 
     def enrolled_adapters(self) -> list[types.SubjectAdapter]:
         """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
@@ -127,7 +132,7 @@ class Revisions(Part):
             # The same from other statistics, for instance no head again: not to be solved once more.
             self._heads.note(settled.revision, solved)
             return None
-        number = 1 + max(0 if newest is None else newest.revision, self._tx.fleet.revision_floor)
+        number = 1 + max(0 if newest is None else newest.revision, self._floor)
         manifest = types.RevisionManifest(
             fleet_id=self._env.fleet_id,
             revision=number,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ class Pictures:
 
     levels: Tensor
     styles: Tensor
-    refusals: tuple[Any, ...] = ()
+    refusals: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, parts: Iterable[Pictures]) -> Pictures:

@@ -83,7 +83,7 @@ def _upgrade(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[st
 
 
 def _learn(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]) -> None:
-    fleet.jobs.start(values["rounds"])
+    fleet.jobs.start(values["rounds"], values.get("shards", 0))
 
 
 def _node_crash(fleet: FaultyFleet, member: FaultyMember | None, values: Mapping[str, Any]) -> None:

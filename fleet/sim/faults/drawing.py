@@ -12,23 +12,27 @@ from fleet.sim.faults.lies import CLAIMS, POISON
 from hwmodel import keyed_seed
 
 #: Nodes, people at the start, and episodes of a history.
-NODES, PEOPLE, EPISODES = (3, 4), (2, 4), (3, 6)
+NODES, PEOPLE, EPISODES = (3, 4), (2, 5), (3, 7)
 #: Episodes begin within this time, after everybody has been enrolled.
 _FIRST_S, _LAST_S = 40.0, 420.0
 #: Share of the faults that fall into an operation, and how close to it they are (s, before and after).
 _CLOSE, _AROUND_S = 0.7, (-1.5, 6.0)
-#: Share of the histories in which something is learnt.
-_LEARNS = 0.15
+#: Share of the histories in which something is learnt, and of how many cohort shards; 0 is a shared LoRA.
+_LEARNS, _SHARDS = 0.3, (1, 2, 2, 0)
+#: How likely a forget is followed by the next one at once, and most of them in a row.
+_NEXT, _IN_A_ROW = 0.4, 4
+#: How likely whoever poisons does so again at once.
+_MORE_POISON = 0.6
 #: How likely an episode is of each operation.
 _OPERATIONS: Mapping[Kind, float] = {
-    Kind.FORGET: 0.62,
-    Kind.ENROL: 0.18,
+    Kind.FORGET: 0.55,
+    Kind.ENROL: 0.25,
     Kind.JOIN: 0.06,
     Kind.RETIRE: 0.04,
     Kind.UPGRADE: 0.10,
 }
 #: Faults that are met less, or more, often than the others.
-_WEIGHTS: Mapping[Kind, float] = {Kind.COORDINATOR_BACKUP: 0.6, Kind.CLOCK_JUMP: 0.6, Kind.LEARNING_DIES: 0.3}
+_WEIGHTS: Mapping[Kind, float] = {Kind.COORDINATOR_BACKUP: 0.6, Kind.CLOCK_JUMP: 0.6}
 
 
 _SIDES = ("before", "after")
@@ -41,7 +45,7 @@ class _Draw:
         self._random = Random(keyed_seed(seed, "faults.history"))
         self._nodes, self._people = self._random.randint(*NODES), self._random.randint(*PEOPLE)
         self._seed, self._actions = seed, list[Action]()
-        self._learns = self._random.random() < _LEARNS
+        self._learns, self._shards = self._random.random() < _LEARNS, self._random.choice(_SHARDS)
 
     def history(self) -> History:
         """Return the history."""
@@ -49,7 +53,7 @@ class _Draw:
         for person in range(self._people):
             self._add(4.0 + 3 * random.random(), Kind.ENROL, person=person, nodes=self._places())
         if self._learns:
-            self._add(35.0, Kind.LEARN, rounds=random.randint(1, 3))
+            self._learn(35.0)
         for _ in range(random.randint(*EPISODES)):
             self._episode(random.uniform(_FIRST_S, _LAST_S))
         actions = sorted(self._actions, key=lambda action: action.at_s)
@@ -57,6 +61,9 @@ class _Draw:
 
     def _add(self, at_s: float, kind: Kind, node: int | None = None, **values: Any) -> None:
         self._actions.append(Action(round(max(0.0, at_s), 2), kind, node, values))
+
+    def _learn(self, at_s: float) -> None:
+        self._add(at_s, Kind.LEARN, rounds=self._random.randint(1, 3), shards=self._shards)
 
     def _node(self) -> int:
         return self._random.randrange(self._nodes)
@@ -70,12 +77,19 @@ class _Draw:
         (kind,) = random.choices(kinds, [_OPERATIONS[each] for each in kinds])
         match kind:
             case Kind.FORGET:
-                self._add(at_s, kind, person=random.randrange(self._people))
-                if random.random() < 0.3:
-                    # Another one, before the first has gone far.
-                    self._add(at_s + 3 * random.random(), kind, person=random.randrange(self._people))
+                person, then_s = random.randrange(self._people), at_s
+                self._add(then_s, kind, person=person)
+                for _ in range(_IN_A_ROW - 1):
+                    if random.random() > _NEXT:
+                        break
+                    # Before the one before has gone far.
+                    then_s += 3 * random.random()
+                    self._add(then_s, kind, person=random.randrange(self._people))
                 if random.random() < 0.15:
-                    self._add(at_s + 8 * random.random(), kind, person=random.randrange(self._people), again=1)
+                    self._add(at_s + 8 * random.random(), kind, person=person, again=1)
+                if random.random() < 0.15:
+                    # By somebody who does not know of it.
+                    self._add(at_s + 60 * random.random(), Kind.ENROL, person=person, nodes=self._places())
             case Kind.ENROL:
                 self._people += 1
                 self._add(at_s, kind, person=self._people - 1, nodes=self._places())
@@ -88,7 +102,7 @@ class _Draw:
             case _:
                 self._add(at_s, kind)
         if self._learns and random.random() < 0.3:
-            self._add(at_s - 3 + 6 * random.random(), Kind.LEARN, rounds=random.randint(1, 3))
+            self._learn(at_s - 3 + 6 * random.random())
         for _ in range(random.randint(1, 3)):
             close = random.random() < _CLOSE
             self._fault(at_s + (random.uniform(*_AROUND_S) if close else random.uniform(-60, 120)))
@@ -101,6 +115,9 @@ class _Draw:
         (kind,) = self._random.choices(kinds, [_WEIGHTS.get(each, 1.0) for each in kinds])
         node, values = _PARAMETERS[kind](self)
         self._add(at_s, kind, node, **values)
+        while kind is Kind.POISON and self._random.random() < _MORE_POISON:
+            at_s += self._random.random()
+            self._add(at_s, kind, node, **_PARAMETERS[kind](self)[1])
 
     # Parameters of each kind
 
@@ -157,7 +174,7 @@ _PARAMETERS: Mapping[Kind, Callable[[_Draw], _Drawn]] = {
     Kind.STOPPED_NODE: lambda draw: (draw._node(), draw.lasts()),
     Kind.POISON: lambda draw: (
         draw._node(),
-        {"what": draw._random.choice(POISON), "person": draw._random.randrange(draw._people)},
+        {"what": draw._random.choice(POISON), "person": draw._random.randrange(draw._people + 2)},
     ),
     Kind.LIES: lambda draw: (draw._node(), {"claim": draw._random.choice(CLAIMS)}),
     Kind.LEARNING_DIES: lambda draw: (None, {"rounds": draw._random.randint(1, 3)}),

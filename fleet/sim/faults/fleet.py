@@ -76,11 +76,8 @@ class FaultyFleet:
             refused=self._refused,
         )
         self.jobs = FaultyJobs(self.plane, self._up, seed)
-        #: Forgotten tags, as acknowledged, by when that was; and those whose forgets a restore may have lost.
+        #: Forgotten tags, as acknowledged, by when that was.
         self.forgotten: dict[str, float] = {}
-        self.at_risk: dict[str, int] = {}
-        #: Whether a restore has lost any: what nodes say then may not fit, and operators decide.
-        self.lost_forgets = False
         #: People whose forget was asked for, and is not acknowledged yet.
         self.asked: set[int] = set()
         self.node_backups: dict[tuple[int, float], NodeBackup] = {}
@@ -232,7 +229,6 @@ class FaultyFleet:
             self.scheduler.after(AGAIN_S, partial(self.forget, person, request_id))
             return
         self.asked.discard(person)
-        self.at_risk.pop(tag, None)
         self.forgotten.setdefault(tag, self.scheduler.now_s)
         self.record.note("forgotten", "", generation=campaign.generation, tag=tag, tags=tuple(campaign.tags))
         look_at_coordinator(self.plane)
@@ -265,16 +261,12 @@ class FaultyFleet:
             self.decided(lambda unit: unit.decisions.retire(name, reason, discard=False))
 
     def restored(self, backup: Content, down_s: float) -> None:
-        """Bring the coordinator back from a backup; what was forgotten since is at risk."""
+        """Bring the coordinator back from a backup."""
         self.plane.restore(backup, down_s)
-        store = self.plane.kept
-        with store.snapshot() as tx:
+        with self.plane.kept.snapshot() as tx:
             kept = {tag for campaign in tx.forgets.list() for tag in campaign.tags}
-        for tag in list(self.forgotten):
-            if tag not in kept:
-                self.at_risk[tag] = self.people.numbers[tag]
-                del self.forgotten[tag]
-        self.record.note("restored", "", at_risk=frozenset(self.at_risk))
+        # Until a node brings the entry back, or all are heard, nobody can tell the nodes.
+        self.record.note("restored", "", at_risk=frozenset(self.forgotten.keys() - kept))
 
     def arrive_again(self, member: FaultyMember, message: Any) -> None:
         """Have an old message of a node reach the coordinator once more, on the stream that it has now."""

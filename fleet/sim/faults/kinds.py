@@ -51,7 +51,7 @@ MEANING: Mapping[Kind, str] = {
     Kind.JOIN: "a node joins",
     Kind.RETIRE: "an operator retires a node",
     Kind.UPGRADE: "a node, or the coordinator, ends in order and starts again",
-    Kind.LEARN: "a shared LoRA is learnt, round by round",
+    Kind.LEARN: "a LoRA is learnt, of cohorts or a shared one, round by round",
     Kind.NODE_CRASH: "a node's process ends without warning and starts again",
     Kind.NODE_CRASH_AT_STEP: "the same right before, or right after, one of its next durable steps",
     Kind.COORDINATOR_CRASH: "the coordinator's process ends without warning and starts again",

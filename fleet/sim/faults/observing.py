@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import fsum
 from typing import Any
 
 from fleet.coordinator.unit import UnitOfWork
@@ -38,9 +39,9 @@ def look_at_node(member: FaultyMember, people: FaultyPeople, forgotten: Iterable
     saved = context.journal.costs()
     node._record.note(
         *("ledger", node.node_id),
-        joules=sum(cost.energy_j for cost in spent.values()),
+        joules=fsum(cost.energy_j for cost in spent.values()),
         cell_writes=sum(cost.cell_writes for cost in spent.values()),
-        saved_joules=sum(cost.energy_j for cost in saved.values()),
+        saved_joules=fsum(cost.energy_j for cost in saved.values()),
         boot=member.clock.boot_id(),
         lives=member.lives,
     )

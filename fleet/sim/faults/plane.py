@@ -109,7 +109,7 @@ class FaultyPlane(ControlPlane):
         with store.transaction() as tx:
             known.forget_again(tx)
             known.decide_again(tx)
-            tx.fleet.note_restore()
+            tx.fleet.note_restore(known.revision, known.lease_sequence)
             tx.leadership.take("a restore")
         for key_id in sorted(known.allowed.keys() - self._keys.ids()):
             self._keys.put_back(key_id, known.allowed[key_id])

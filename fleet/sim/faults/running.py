@@ -73,7 +73,7 @@ def _play(fleet: FaultyFleet, history: History) -> None:
     fleet.record.note("well again")
     _mend(fleet)
     until_s = fleet.scheduler.now_s + HEALS_WITHIN_S
-    while (missing := _missing(fleet)) and fleet.scheduler.now_s < until_s:
+    while (missing := _missing(fleet) or _unaudited(fleet)) and fleet.scheduler.now_s < until_s:
         fleet.scheduler.run_until(fleet.scheduler.now_s + _HEAL_STEP_S)
         _operate(fleet)
     fleet.look()
@@ -98,7 +98,7 @@ def _mend(fleet: FaultyFleet) -> None:
 
 
 def _operate(fleet: FaultyFleet) -> None:
-    """Do what an operator does: ask again for what a restore has lost, and look after whom the coordinator refuses."""
+    """Do what an operator does: look after whom the coordinator refuses."""
     if not fleet.plane.runs:
         return
     known = fleet.plane.read(lambda unit: {node.node_id: node.held_reason for node in unit.tx.nodes.list()})
@@ -106,19 +106,9 @@ def _operate(fleet: FaultyFleet) -> None:
         if member.node_id not in known:
             # It was enrolled after the backup that the coordinator went back to.
             fleet.decided(partial(_enrol_again, member.node.identity))
-        elif known[member.node_id] and (member.lives or fleet.lost_forgets):
+        elif known[member.node_id] and member.lives:
+            fleet.record.note("released", member.node_id)
             fleet.decided(partial(_release, member.node_id))
-    if fleet.at_risk:
-        known = fleet.plane.read(lambda unit: {tag for campaign in unit.tx.forgets.list() for tag in campaign.tags})
-        for tag, person in list(fleet.at_risk.items()):
-            if tag in known:
-                # Some node has brought it back.
-                del fleet.at_risk[tag]
-                fleet.forgotten[tag] = fleet.scheduler.now_s
-            else:
-                fleet.lost_forgets = True
-                fleet.record.note("asked-again", "", tag=tag)
-                fleet.forget(person, f"again-{person}")
 
 
 def _enrol_again(identity: Any, unit: UnitOfWork) -> None:
@@ -126,13 +116,12 @@ def _enrol_again(identity: Any, unit: UnitOfWork) -> None:
 
 
 def _release(node_id: str, unit: UnitOfWork) -> None:
-    unit.decisions.release(node_id, "it, or the coordinator, went back to a backup")
+    unit.decisions.release(node_id, "it went back to a backup")
 
 
 def _missing(fleet: FaultyFleet) -> list[str]:
     """Return what is not yet as it should be."""
     missing = [f"{member.node_id} does not serve" for member in fleet.present if not _serves(member)]
-    missing += [f"the forget of {tag[:6]} was lost with a restore" for tag in fleet.at_risk]
     missing += [f"the forget of person {person} is not acknowledged" for person in sorted(fleet.asked)]
     if not fleet.plane.runs:
         return [*missing, "the coordinator does not run"]
@@ -159,6 +148,11 @@ def _missing(fleet: FaultyFleet) -> list[str]:
     return [*missing, *fleet.plane.read(read)]
 
 
+def _unaudited(fleet: FaultyFleet) -> list[str]:
+    """Have every cohort shard trained again, once all is well; returns what is not done of that."""
+    return fleet.jobs.audit() if fleet.plane.runs and fleet.present else []
+
+
 def _serves(member: Any) -> bool:
     return bool(member.runs and member.connected and member.serving)
 
@@ -167,7 +161,7 @@ def _end(fleet: FaultyFleet) -> dict[str, Any]:
     """Return what is compared at the end with what was acknowledged and seen."""
     if not fleet.plane.runs:
         empty: dict[str, Any] = {
-            **{name: {} for name in ("journals", "heads", "certificates", "forgotten", "kept")},
+            **{name: {} for name in ("journals", "heads", "certificates", "forgotten", "kept", "audits")},
             **dict.fromkeys(("misnamed", "contributions"), ()),
         }
         return {**empty, "keys": frozenset(), "size": 1 << 62, "roots": lambda size: b""}
@@ -179,6 +173,7 @@ def _end(fleet: FaultyFleet) -> dict[str, Any]:
             "forgotten": {tag: each.generation for each in reversed(list(tx.forgets.list())) for tag in each.tags},
             "contributions": {(row.node_id, row.tag) for row in tx.subjects.contributions()},
             "converged": [each.campaign_id for each in tx.forgets.list() if each.state is CampaignState.CONVERGED],
+            "audits": {row.history.shard: row.audit for row in tx.cohorts.list() if row.history.entries},
             "size": tree.size(),
             "roots": tree.root,
         }

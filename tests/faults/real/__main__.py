@@ -25,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     broken = 0
     for run in runs(range(options.seed, options.seed + options.runs), brief=options.brief, mutant=options.mutant):
-        said = {"seed": run.plan.seed, "faults": len(run.plan.faults), "forgets": run.forgets, "wall_s": run.wall_s}
-        _say(json.dumps(said | {"violations": len(run.violations), "stand_ins": run.stand_ins}))
+        said = {"seed": run.plan.seed, "faults": len(run.plan.faults), "forgets": run.forgets, "looks": run.looks}
+        said |= {"violations": len(run.violations), "stand_ins": run.stand_ins, "wall_s": run.wall_s}
+        _say(json.dumps(said))
         if run.violations or options.verbose:
             _say("\n".join(run.lines()))
         if run.violations:

@@ -7,8 +7,8 @@ nobody outside of a process can see is empty: head and LoRA in a node's SRAM, an
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import Any
 
@@ -56,6 +56,8 @@ class Observer:
         self._record, self._moments = record, moments
         self._folder = CoordinatorFolder(fleet.layout.coordinator, fleet.database.url if fleet.database else None)
         self._client: FleetClient = fleet.impatient_client()
+        # It knows its statements from then on; its connections are closed after each look.
+        self._reader = Store.read_only(self._folder.database_url)
         #: What was noted last, by what it is of: the same again is no news.
         self._noted: dict[object, object] = {}
         self._read: dict[str, int] = {}
@@ -64,6 +66,11 @@ class Observer:
         """Close the connection to the coordinator."""
         self._client.__exit__()
 
+    @contextmanager
+    def _rows(self) -> Iterator[Transaction]:
+        with closing(self._reader), self._reader.snapshot() as tx:
+            yield tx
+
     def _news(self, key: object, value: object) -> bool:
         known = self._noted.get(key) == value
         self._noted[key] = value
@@ -71,22 +78,21 @@ class Observer:
 
     # The coordinator
 
-    def look_at_coordinator(self) -> bool:
-        """Note what the coordinator's database says; whether it could be read."""
+    def look_at_coordinator(self) -> None:
+        """Note what the coordinator's database says, if it can be read now."""
         try:
-            with Store.read_only(self._folder.database_url) as store, store.snapshot() as tx:
+            with self._rows() as tx:
                 seen = self._store(tx)
                 heard = [(node.node_id, node.generation, node.log_head) for node in tx.nodes.list()]
                 once = self._signed_and_judged(tx)
         except AWAY:
-            return False
+            return
         for kind, node, data in once:
             self._record.note(kind, node, **data)
         for node, generation, head in heard:
             if self._news(("suppressed", node), (generation, head)):
                 self._record.note("suppressed", node, generation=generation, head=head)
         self._record.note("store", "", **seen)
-        return True
 
     def _store(self, tx: Transaction) -> dict[str, Any]:
         content, campaigns, size = self._newest(tx), tx.forgets.list(), tx.tree.size()
@@ -139,7 +145,7 @@ class Observer:
     def tags_of(self, generation: int) -> tuple[str, ...]:
         """Return all that a forget names, its canary too; nothing if that cannot be read now."""
         try:
-            with Store.read_only(self._folder.database_url) as store, store.snapshot() as tx:
+            with self._rows() as tx:
                 return tuple(tx.forgets.by_generation(generation).tags)
         except AWAY:
             return ()
@@ -218,16 +224,15 @@ class Observer:
 
     # The end
 
-    def look_at_all(self) -> bool:
-        """Look at everything; whether the coordinator's database could be read."""
-        read = self.look_at_coordinator()
+    def look_at_all(self) -> None:
+        """Look at everything."""
+        self.look_at_coordinator()
         for index in range(len(self._fleet.nodes)):
             self.look_at_node(index)
-        return read
 
     def note_end(self, missing: Iterable[str], campaigns: Iterable[str]) -> None:
         """Note what is compared at the end with what was acknowledged; `campaigns` are those that get certificates."""
-        with Store.read_only(self._folder.database_url) as store, store.snapshot() as tx:
+        with self._rows() as tx:
             tree = MemoryTree([row.hash for row in tx.tree.leaves()])
             converged = {each.campaign_id for each in tx.forgets.list() if each.state is CampaignState.CONVERGED}
             found = {

@@ -50,6 +50,11 @@ class Run:
         """Forgets that were acknowledged."""
         return sum(event.kind == "forgotten" for event in self.events)
 
+    @property
+    def looks(self) -> int:
+        """Looks at nodes and the coordinator that saw something."""
+        return sum(event.kind in ("seen", "store") for event in self.events)
+
     def lines(self) -> Iterable[str]:
         """Yield what happened, and which promises were broken, in order."""
         yield from sequence(self.events, self.violations)

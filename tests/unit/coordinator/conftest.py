@@ -13,6 +13,7 @@ import pytest
 
 from fleet.coordinator.backup import back_up
 from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.restore import restore
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.device import Device
@@ -145,3 +146,23 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(Heads, "_solve", recording)
     return bases
+
+
+@pytest.fixture
+def go_back(folder, backup, coordinator, clock):
+    """Return what restores the backup, a minute later, and opens its coordinator; the one of before is gone."""
+    opened: list[SteppedCoordinator] = []
+
+    def go_back(*, rows: bool = True) -> SteppedCoordinator:
+        (opened.pop() if opened else coordinator).close()
+        clock.now_ms += 60_000
+        for file in () if rows else folder.root.glob("fleet.db*"):
+            file.unlink()
+        restore(folder, backup, lose_forgets=True, now_ms=clock)
+        database = None if folder.database else folder.database_url
+        opened.append(SteppedCoordinator(folder.root, now_ms=clock, database=database))
+        return opened[0]
+
+    yield go_back
+    for restored in opened:
+        restored.close()

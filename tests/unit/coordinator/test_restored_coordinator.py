@@ -15,9 +15,8 @@ from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.restore import restore
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.errors import ConflictError
-from fleet.trust.audit import verify_certificate
-from fleet.trust.checks import failures
 from tests.device import Device
+from tests.unit.coordinator.restored import awaited, certified, forget, log_of, settle
 from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
@@ -34,55 +33,17 @@ from tests.unit.store.kinds import kept_in_either
 EVE = "ee" * 16
 
 
-@pytest.fixture
-def go_back(folder, backup, coordinator, clock):
-    """Return what restores the backup, a minute later, and opens its coordinator; the one of before is gone."""
-    opened: list[SteppedCoordinator] = []
-
-    def go_back() -> SteppedCoordinator:
-        (opened.pop() if opened else coordinator).close()
-        clock.now_ms += 60_000
-        restore(folder, backup, lose_forgets=True, now_ms=clock)
-        database = None if folder.database else folder.database_url
-        opened.append(SteppedCoordinator(folder.root, now_ms=clock, database=database))
-        return opened[0]
-
-    yield go_back
-    for restored in opened:
-        restored.close()
-
-
-def forget(coordinator, nodes, tag):
-    campaign, _ = coordinator.forget(f"forget {tag}", tag)
-    coordinator.converse(*nodes)
-    return campaign
-
-
-def settle(coordinator, *nodes):
-    """Let nodes say where they are, and then ask for leases."""
-    coordinator.converse(*nodes)
-    coordinator.converse(*nodes)
-
-
-def log_of(coordinator):
-    with coordinator.transaction() as unit:
-        return [entry.envelope for entry in unit.tx.log.range(0)]
-
-
-def awaited(coordinator):
-    with coordinator.transaction() as unit:
-        return list(unit.tx.fleet.awaited())
-
-
-def certified(coordinator, campaign):
-    """Whether every line of a forget's certificate holds."""
-    certificate = coordinator.certificate(campaign.campaign_id)
-    return not failures(verify_certificate(certificate, coordinator.coordinator.env.keys.command_public_key))
-
-
-def accept(coordinator):
-    with coordinator.transaction() as unit:
-        return unit.decisions.accept_restore("the device is in a drawer")
+def drop_receipts(coordinator, node):
+    """Pass messages until a node has signed receipts, and keep those from the coordinator; returns them."""
+    receipts = []
+    while not receipts:
+        coordinator.step()
+        said = [answer for message in coordinator.outbox(node.node_id) for answer in node.receive(message)]
+        receipts = [message for message in said if message.HasField("receipt")]
+        for message in said:
+            if message not in receipts:
+                coordinator.take(node.node_id, message)
+    return receipts
 
 
 @kept_in_either
@@ -108,6 +69,18 @@ def test_forgets_that_were_lost_come_back_from_a_node_as_they_were_signed(coordi
     assert certified(restored, lost)
     assert forget(restored, nodes, BOB).generation == 3
     assert all(node.serving and node.generation == 3 for node in nodes)
+
+
+def test_a_receipt_of_a_forget_that_was_lost_keeps_no_node_from_bringing_the_forget_back(coordinator, nodes, go_back):
+    coordinator.converse(*nodes)
+    coordinator.disconnect("node-2")
+    campaign, _ = coordinator.forget(f"forget {ANN}", ANN)
+    unheard = drop_receipts(coordinator, nodes[0])
+    restored = go_back()
+    settle(restored, *nodes)
+
+    assert unheard
+    assert states(restored, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
 
 
 def test_nothing_is_signed_and_nobody_serves_before_all_nodes_are_heard(coordinator, nodes, go_back, clock):
@@ -147,8 +120,10 @@ def test_a_node_that_never_heard_of_the_forget_hears_of_it_before_it_serves(coor
     assert CEM not in second.active()
 
 
-def test_no_revision_number_is_used_twice(coordinator, nodes, go_back):
+@pytest.mark.parametrize("years", [0, -10])
+def test_no_revision_number_is_used_twice_whatever_the_clock_says(coordinator, nodes, go_back, clock, years):
     nodes[0].capture(EVE, captured(9))
+    clock.now_ms += years * 365 * 86_400_000
     coordinator.converse(*nodes)
     before = nodes[0].revision
     for _ in range(2):
@@ -207,64 +182,6 @@ def test_leases_of_the_lost_coordinator_are_assumed_to_last_from_the_restore_on(
     restored = go_back()
     lease_ms = round(1000 * restored.coordinator.env.settings.lease_s)
     assert {row_of(restored, node).lease_until_ms for node in nodes} == {clock.now_ms + lease_ms}
-
-
-@kept_in_either
-def test_an_operator_goes_on_without_a_node(coordinator, nodes, go_back, clock):
-    first, second = nodes
-    restored = go_back()
-    restored.converse(first)
-    assert accept(restored) == ("node-2",)
-
-    campaign, _ = restored.forget("r2", ANN)
-    restored.converse(first)
-    assert first.serving
-    assert row_of(restored, second).awaited_since_ms == clock.now_ms
-    with restored.transaction() as unit:
-        kinds_of = [event.kind for _, event in unit.decisions.about("node-2")]
-    assert types.AUDIT_EVENT_KIND_NODE_PASSED_OVER in kinds_of
-    assert states(restored, campaign.campaign_id) == {"node-1": "verified", "node-2": "pending"}
-    with pytest.raises(ConflictError, match="nothing waits"):
-        accept(restored)
-    restored.converse(first, second)
-    assert campaign_state(restored, campaign.campaign_id) == "converged"
-    assert row_of(restored, second).awaited_since_ms is None
-
-
-def test_a_node_that_was_passed_over_brings_back_what_the_log_has_room_for(coordinator, nodes, go_back):
-    coordinator.disconnect("node-1")
-    campaign = forget(coordinator, nodes[1:], ANN)
-    restored = go_back()
-    restored.converse(nodes[0])
-    accept(restored)
-    settle(restored, *nodes)
-    assert states(restored, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
-
-
-def test_a_node_that_was_passed_over_keeps_its_entry_and_is_told_the_way_out(coordinator, nodes, go_back):
-    first, second = nodes
-    coordinator.disconnect(first.node_id)
-    forget(coordinator, [second], ANN)
-    restored = go_back()
-    restored.converse(first)
-    accept(restored)
-    forget(restored, [first], BOB)
-    entry = second.journal.forget(1)
-
-    with pytest.raises(ForkError, match="fleet node retire node-2"):
-        restored.connect(second)
-    assert second.journal.forget(1) == entry
-    with restored.transaction() as unit:
-        unit.decisions.retire("node-2", "two histories", discard=False)
-
-
-def test_retiring_the_last_node_that_is_awaited_ends_the_waiting(coordinator, nodes, go_back):
-    restored = go_back()
-    restored.converse(nodes[0])
-    with restored.transaction() as unit:
-        unit.decisions.retire("node-2", "lost in the fire", discard=False)
-    forget(restored, nodes[:1], ANN)
-    assert nodes[0].serving
 
 
 @kept_in_either

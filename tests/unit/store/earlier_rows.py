@@ -47,6 +47,7 @@ ROWS: dict[str, list[dict]] = {
             "command_public_key": b"c" * 32,
             "restored_at_ms": 3,
             "restore_ended_ms": 4,
+            "revision_floor": 2,
         }
     ],
     "tally": [{"name": "receipts", "label": "verified", "value": 2.0}],

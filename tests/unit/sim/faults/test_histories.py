@@ -24,6 +24,19 @@ FOUND = {
         Action(59.0, Kind.DISK_FULL, 0, {"lasts_s": 30.0}),
         Action(60.0, Kind.FORGET, None, {"person": 0}),
     ),
+    "a forget that a restore had lost made an honest node name somebody whom it had not been told to forget": (
+        Action(4.0, Kind.ENROL, None, {"person": 0, "nodes": [2]}),
+        Action(5.0, Kind.ENROL, None, {"person": 1, "nodes": [0, 1]}),
+        Action(60.0, Kind.FORGET, None, {"person": 1}),
+        Action(75.0, Kind.PARTITION, None, {"nodes": [0, 1, 2], "lasts_s": 80.0}),
+        Action(80.0, Kind.FORGET, None, {"person": 0}),
+        Action(85.0, Kind.COORDINATOR_BACKUP, None, {"age_s": 200.0, "down_s": 2.0}),
+    ),
+    "half a key file stayed with a coordinator that had died as it wrote it": (
+        Action(29.0, Kind.TORN_WRITE, None, {"steps": 1}),
+        Action(30.0, Kind.ENROL, None, {"person": 0, "nodes": [0]}),
+        Action(30.5, Kind.FORGET, None, {"person": 0}),
+    ),
 }
 
 
