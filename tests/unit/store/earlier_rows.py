@@ -315,9 +315,9 @@ def _as_then(row: dict, revision: str) -> dict:
     """Return a row in the words of its time: samples were clips, and nodes of a round had a hash each."""
     if "metrics" in row and revision < "0005":
         row = {**row, "metrics": {name.replace("_samples", "_clips"): value for name, value in row["metrics"].items()}}
-    if "nodes" in row and revision < "0013":
+    if "nodes" in row and revision < "0014":
         row = {**row, "nodes": dict.fromkeys(row["nodes"], "hash")}
-    if "log" in row and revision < "0013":
+    if "log" in row and revision < "0014":
         log = [{**entry, "nodes": dict.fromkeys(entry["nodes"], "hash")} for entry in row["log"]]
         row = {**row, "log": log}
     return row

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 _COMMENT = "ids of who answered"
 _EARLIER_COMMENT = "who answered: node id to hash of its environment"
