@@ -176,7 +176,7 @@ class _PublicProducts:
         count, samples = len(self.person), torch.bincount(self.person)
         scores, lengths = (torch.empty(len(self.products), count, dtype=torch.float64) for _ in range(2))
         # People with as many samples as each other are left out in one batch, each of their own matrix.
-        for size in samples.unique().tolist():
+        for size in sorted(set(samples.tolist())):
             people = torch.nonzero(samples == size)[:, 0]
             mine, others = (torch.nonzero(found)[:, 1].view(len(people), -1) for found in self._theirs(people))
             rows = torch.cat([mine, count + people[:, None]], dim=1)
