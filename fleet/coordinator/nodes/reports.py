@@ -83,7 +83,7 @@ class Reports(Part):
         if not ahead:
             self._restored.note_suppressed(node.node_id, hello.generation)
         announced = self._env.sessions.of(node.node_id)
-        announced.session_key = hello.session_public_key
+        announced.session_key, announced.key_generation = hello.session_public_key, hello.generation
         announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
         # Logged with every round that the node takes part in: a hash, whatever it sends.
         announced.environment = hello.environment[:64]
@@ -135,7 +135,10 @@ class Reports(Part):
         if (session.fleet_id, session.node_id, session.generation) != expected:
             raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
         _check_session_key(node, session.public_key, QuarantineError)
-        self._env.sessions.of(node.node_id).session_key = session.public_key
+        announced = self._env.sessions.of(node.node_id)
+        # One of this generation or an earlier one comes late: the node has let go of it since.
+        if session.generation > announced.key_generation:
+            announced.session_key, announced.key_generation = session.public_key, session.generation
 
     def _contribution(self, node: NodeRow, envelope: types.Envelope) -> Effect:
         report = _opened(envelope, wire.Contribution, node)
