@@ -31,7 +31,7 @@ from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, Repor
 from fleet.coordinator.nodes.reports import claimed_hello
 from fleet.coordinator.nodes.sessions import Session, silence_limit_s
 from fleet.domain.tallies import Refusal
-from fleet.errors import FleetError, NotFoundError
+from fleet.errors import FleetError, NotFoundError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for.
 
-        Raises `FleetError` or `SignatureError` if the node contradicts the log, itself, or its signature.
+        Raises `FleetError` or `SignatureError` if the node contradicts the log, itself, or its signature; `StoreError`
+        if a disk fails.
         """
         try:
             match request.WhichOneof("message"):
@@ -158,6 +159,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         except (FleetError, SignatureError) as error:
             await self._put_aside(node_id, request, str(error), Refusal.REJECTED)
             raise
+        except OSError as error:
+            # Of a key file, perhaps: nothing is wrong with the report, and the node says it again on its next stream.
+            raise StoreError(f"a report of node {node_id} cannot be kept now: {error.strerror or error}") from error
         except Exception as error:
             # A defect of ours, perhaps; the node's next messages may be sound.
             refused = error

@@ -83,7 +83,7 @@ class Reports(Part):
         if not ahead:
             self._restored.note_suppressed(node.node_id, hello.generation)
         announced = self._env.sessions.of(node.node_id)
-        announced.session_key = hello.session_public_key
+        announced.session_key, announced.key_generation = hello.session_public_key, hello.generation
         announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
         announced.concepts = frozenset(hello.concepts[:MOST_CONCEPTS])
         self._tx.tallies.add(Tally.STREAMS, ALL)
@@ -133,7 +133,10 @@ class Reports(Part):
         if (session.fleet_id, session.node_id, session.generation) != expected:
             raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
         _check_session_key(node, session.public_key, QuarantineError)
-        self._env.sessions.of(node.node_id).session_key = session.public_key
+        announced = self._env.sessions.of(node.node_id)
+        # One of this generation or an earlier one comes late: the node has let go of it since.
+        if session.generation > announced.key_generation:
+            announced.session_key, announced.key_generation = session.public_key, session.generation
 
     def _contribution(self, node: NodeRow, envelope: types.Envelope) -> Effect:
         report = _opened(envelope, wire.Contribution, node)

@@ -73,6 +73,8 @@ class Announced:
     awaited_since_ms: int | None = None
     #: Raw X25519 key (32 bytes) that job keys are sealed to, signed by the node; empty: nothing usable.
     session_key: bytes = b""
+    #: Generation of the node's log when it made that key: a node makes another one whenever it suppresses.
+    key_generation: int = 0
     #: Things and styles that its backbone knows; none of a node that recognises.
     concepts: frozenset[str] = frozenset()
     #: host:port of its `/metrics`, where Prometheus may reach it; empty: nowhere.

@@ -34,6 +34,6 @@ class FaultyPeople:
         self.numbers[tag] = person
         return tag
 
-    def asked(self, tag: str) -> Sequence[np.ndarray]:
-        """Return a sample of a person, to ask a node with."""
-        return self.subjects.asked(self.numbers[tag])[:1]
+    def asked(self, tag: str, count: int = 1) -> Sequence[np.ndarray]:
+        """Return samples of a person, to ask a node with; of several, one may be unlike."""
+        return self.subjects.asked(self.numbers[tag])[:count]

@@ -200,7 +200,7 @@ def _misnamed(fleet: FaultyFleet, forgotten: Mapping[str, int]) -> list[tuple[st
     enrolled = {tag for member in fleet.present for tag in member.node.node.context.journal.enrolled()}
     wrong = []
     for member in fleet.present:
-        asked = {tag: fleet.people.asked(tag) for tag in sorted(fleet.people.numbers)}
+        asked = {tag: fleet.people.asked(tag, 3) for tag in sorted(fleet.people.numbers)}
         for tag, names in (member.names(asked) if _serves(member) else {}).items():
             if names - {tag}:
                 wrong.append((member.node_id, f"names {sorted(names - {tag})} in the place of {tag[:6]}"))

@@ -35,6 +35,20 @@ def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordina
     assert row_of(coordinator, node).generation == 0
 
 
+def test_an_earlier_streams_session_key_does_not_take_the_place_of_a_newer_one(coordinator, nodes):
+    node, _ = nodes
+    coordinator.forget("r1", ANN)
+    (log,) = coordinator.outbox("node-1")
+    earlier = node.receive(log)[0]
+    coordinator.take("node-1", earlier)
+    coordinator.disconnect("node-1")
+    coordinator.connect(node)
+    coordinator.take("node-1", earlier)
+    announced = coordinator.coordinator.env.sessions.of("node-1")
+    assert wire.SessionKey.FromString(earlier.suppressed.session_key.payload).public_key != announced.session_key
+    assert announced.session_key == node.node.session_public_key
+
+
 @pytest.mark.parametrize("message", [ConnectRequest(), ConnectRequest(hello=types.Envelope())])
 def test_message_that_is_no_report_closes_the_stream(coordinator, nodes, message):
     with pytest.raises(ReportError, match="where a report was expected"):

@@ -32,6 +32,16 @@ FOUND = {
         Action(80.0, Kind.FORGET, None, {"person": 0}),
         Action(85.0, Kind.COORDINATOR_BACKUP, None, {"age_s": 200.0, "down_s": 2.0}),
     ),
+    "a contribution whose key could not be written was put aside, and not said again": (
+        Action(30.0, Kind.FSYNC_FAILS, None, {"times": 1}),
+        Action(30.01, Kind.ENROL, None, {"person": 0, "nodes": [0]}),
+    ),
+    "a cohort's rows were gone with the key of their revision": (
+        Action(6.0, Kind.ENROL, None, {"person": 0, "nodes": [0, 1]}),
+        Action(35.0, Kind.LEARN, None, {"rounds": 2, "shards": 2}),
+        Action(60.0, Kind.FORGET, None, {"person": 1}),
+        Action(62.5, Kind.COORDINATOR_BACKUP, None, {"age_s": 20.0, "down_s": 10.0}),
+    ),
     "half a key file stayed with a coordinator that had died as it wrote it": (
         Action(29.0, Kind.TORN_WRITE, None, {"steps": 1}),
         Action(30.0, Kind.ENROL, None, {"person": 0, "nodes": [0]}),
