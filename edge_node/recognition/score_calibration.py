@@ -158,7 +158,8 @@ class _PublicProducts:
         others = rounded_mean(total[:, None] - own.long(), (count - samples)[:, None])
         centred = whole - centre[:, None]
         rows = torch.cat([centred, others - centre[:, None]], dim=1).double()
-        if float(rows.square().sum(dim=2).amax()) >= LIMIT:
+        # What is added up at most: products of a person's samples and as many shifts with each other.
+        if float(rows.square().sum(dim=2).amax()) * (2 * int(samples.max())) ** 2 >= LIMIT:
             raise EngineError("the codes of public samples are too large: their products would not be exact")
         products = rows @ rows.mT
         within = within_products(products[:, :count, :count], person)

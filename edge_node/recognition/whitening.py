@@ -118,13 +118,13 @@ class ChipWhitening:
 
         Those with codes of which products might reach 2^53 are taken at half, a quarter, ... of their length.
         """
-        largest = torch.full((), 2.0 ** ((52 - codes.shape[1].bit_length()) // 2), dtype=torch.float64)
-        vectors = codes.double()
-        excess = vectors.abs().amax(dim=1, keepdim=True) / largest if len(vectors) else vectors[:, :1]
-        vectors = (vectors * torch.ldexp(torch.ones_like(excess), -excess.frexp().exponent.clamp(min=0))).round_()
+        vectors, largest = codes.double(), 2.0 ** ((52 - codes.shape[1].bit_length()) // 2)
+        if len(vectors) and float(vectors.abs().amax()) >= largest:
+            excess = vectors.abs().amax(dim=1, keepdim=True) / largest
+            vectors = (vectors * torch.ldexp(torch.ones_like(excess), -excess.frexp().exponent.clamp(min=0))).round_()
         products = vectors @ self._public.mT
         along = self.multiply(products, self.axes)
-        square = vectors.square().sum(dim=1) - exact_algebra.total(along.square() / self.pivots)
+        square = vectors.square().sum(dim=1) - self._total(along.square() / self.pivots)
         length = exact_algebra.root((square / self.ridge).clamp_(min=0)).clamp_(min=_SHORTEST)
         return Whitened(vectors, products, along, length)
 
@@ -135,9 +135,12 @@ class ChipWhitening:
 
     def paired_cosine(self, these: Whitened, those: Whitened) -> Tensor:
         """Return the cosine of each with its like, float64 [these]."""
-        along = exact_algebra.total(these.along * those.along / self.pivots)
+        along = self._total(these.along * those.along / self.pivots)
         inner = (these.codes * those.codes).sum(dim=1) - along
         return inner / self.ridge / these.length / those.length
+
+    def _total(self, values: Tensor) -> Tensor:
+        return exact_algebra.total(values) if self.multiply is exact_algebra.product else values.sum(dim=1)
 
     def mapped(self, these: Whitened, matrix: Tensor) -> Tensor:
         """Return ``A z``, z at length 1 (zero stays zero), float64 [B, rank]; A is integers [rank, F]."""

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from edge_node.errors import EngineError
 from edge_node.recognition.score_calibration import SHRINKAGE, ScoreCalibration
 
 PEOPLE, SAMPLES, FEATURES = 4, 3, 40
@@ -91,3 +92,17 @@ def test_a_chip_that_is_calibrated_anew_has_what_it_would_have_alone(codes):
     assert torch.equal(renewed.typical_length[1:], kept)
     assert torch.equal(renewed.accept_threshold[:1], alone.accept_threshold)
     assert torch.equal(renewed.centre[:1], alone.centre)
+
+
+def test_sums_of_very_many_samples_point_where_they_did(calibration, others):
+    chip = calibration.whitening.chip(0)
+    some, many = chip.of(others), chip.of(others.long() << 31)
+    assert torch.allclose(chip.cosine(some, many), chip.cosine(some, some), rtol=0, atol=1e-9)
+    assert torch.equal(
+        chip.cosine(some, chip.of(torch.cat([others.long() << 31, others]))[:5]), chip.cosine(some, many)
+    )
+
+
+def test_public_codes_whose_products_would_not_be_exact_are_refused(codes):
+    with pytest.raises(EngineError, match="too large"):
+        ScoreCalibration.fit(codes << 18, PERSON)
