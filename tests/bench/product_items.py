@@ -191,14 +191,9 @@ PRODUCT_ITEMS = (
     Item(
         "Classes that devices learn are generated",
         "-",
-        lambda f: (
-            f"shown {f.value('images: private class by the mean of two nodes, mean over seeds')}, by two nodes' mean"
-        ),
-        lambda f: f.holds("images: private class by the mean of two nodes, mean over seeds"),
-        lambda f: (
-            f"{f['images: private class by the mean of two nodes, each']['runs']} classes, real nodes in memory with "
-            "simulated chips; judged by a network"
-        ),
+        lambda f: "-",
+        Verdict.NOT_MEASURED,
+        "not since the product's own nodes learn and forget them in this section",
         claims("learning", "images"),
     ),
     Item(

@@ -37,7 +37,7 @@ FINDS: Mapping[str, History] = {
     "skipped fsync": history(
         enrol(4, 0, 0, 1), enrol(30, 1, 0), fault(30.02, Kind.NODE_CRASH_AT_STEP, 0, steps=1, side="after")
     ),
-    "acknowledgement before commit": history(enrol(4, 0, 0, 1), fault(30, Kind.FSYNC_FAILS, times=2), enrol(31, 1, 0)),
+    "acknowledgement before commit": history(enrol(4, 0, 0), fault(30, Kind.FSYNC_FAILS, times=1), enrol(30.01, 0, 1)),
     "lease aged from receipt": history(
         enrol(4, 0, 0),
         fault(30, Kind.SLOW_NODE, 0, latency_s=20.0, lasts_s=400.0),
