@@ -193,8 +193,8 @@ PRODUCT_ITEMS = (
         "-",
         lambda f: "-",
         Verdict.NOT_MEASURED,
-        "not since the product's own nodes learn and forget them in this section",
-        claims("learning", "images"),
+        "not since the product's own nodes learn and forget them in the section `images`",
+        "-",
     ),
     Item(
         "A style that the backbone knows is masked by an eraser that nodes train",

@@ -34,6 +34,7 @@ PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 #: Exported, and in no panel or rule.
 UNUSED = {
     "edge_node_": "a device behind NAT is not scraped: boards have what its coordinator says of it",
+    "fleet_masked_concepts": "of fleets that draw; those that recognise have no panel of it, and this one recognises",
 }
 
 
