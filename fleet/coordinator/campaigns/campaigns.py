@@ -110,11 +110,12 @@ class Campaigns(Part):
             created_at_ms=command.issued_at_unix_ms,
         )
 
-    def end_restore_if_heard(self) -> bool:
+    def _end_restore_if_heard(self) -> bool:
         """End the wait after a restore, if no node is awaited any more; returns whether it did."""
         fleet = self._tx.fleet.get()
         if fleet.restored_at_ms is None or fleet.restore_ended_ms is not None or self._tx.fleet.awaited():
             return False
+        logger.info("all nodes have said where they are since the restore; the log has %d", fleet.generation)
         self.end_restore()
         return True
 
@@ -206,7 +207,7 @@ class Campaigns(Part):
 
     def advance_all(self) -> bool:
         """Move every open campaign as far as the store allows; returns whether anything changed."""
-        changed = self.end_restore_if_heard()
+        changed = self._end_restore_if_heard()
         for campaign in self._tx.forgets.list_open():
             # A connected node that says nothing must not keep the others from erasing: it has no lease for this
             # generation, and gets none.

@@ -130,7 +130,6 @@ class Decisions(Part):
         discarded = self._tx.subjects.discard(node_id) if discard else 0
         if node.retired_at_ms is None:
             take_out(self._tx, node_id, said)
-            self._campaigns.end_restore_if_heard()
             logger.warning("node %s is retired: %s", node_id, said)
         elif not discarded:
             return node

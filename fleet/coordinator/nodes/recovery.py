@@ -111,9 +111,6 @@ class Recovery(Part):
         if node.awaited_since_ms is None:
             return False
         self._tx.nodes.heard(node.node_id)
-        if self._campaigns.end_restore_if_heard():
-            generation = self._tx.fleet.get().generation
-            logger.info("all nodes have said where they are since the restore; the log has %d", generation)
         return True
 
 
