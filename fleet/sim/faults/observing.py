@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from math import fsum
 from typing import Any
 
+from reram_fleet.v1.types_pb2 import RevisionContent
+
 from fleet.coordinator.unit import UnitOfWork
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS, ExecutionState
@@ -13,6 +15,7 @@ from fleet.domain.learning import JobState
 from fleet.sim.faults.nodes import FaultyMember
 from fleet.sim.faults.people import FaultyPeople
 from fleet.sim.faults.plane import FaultyPlane
+from fleet.store.database import Transaction
 
 #: Forgotten people that a node is asked about at a look: those forgotten last.
 ASKED = 4
@@ -47,33 +50,34 @@ def look_at_node(member: FaultyMember, people: FaultyPeople, forgotten: Iterable
     )
 
 
+def said_by_store(tx: Transaction, content: RevisionContent) -> dict[str, Any]:
+    """Return what a store says of people, forgets, nodes and the log; `content` is the newest revision's."""
+    campaigns, size = tx.forgets.list(), tx.tree.size()
+    return {
+        "subjects": frozenset(subject.subject_tag for subject in content.subjects),
+        "head": frozenset(content.head.subject_tags),
+        "lora": frozenset(row.subject_tag for row in content.shared_lora.rows),
+        "campaigns": {each.generation: (tuple(each.tags), each.state) for each in campaigns},
+        "verified": frozenset(
+            (row.node_id, row.generation)
+            for each in campaigns
+            for row in tx.forgets.executions(each.campaign_id)
+            if row.state in SUCCESS
+        ),
+        "contributions": frozenset((row.node_id, row.tag) for row in tx.subjects.contributions()),
+        "size": size,
+        "root": tx.tree.root(size) if size else b"",
+        "held": frozenset(node.node_id for node in tx.nodes.held()),
+    }
+
+
 def look_at_coordinator(plane: FaultyPlane) -> None:
     """Note what the coordinator's store says of people, forgets, nodes and its log."""
     if not plane.runs:
         return
 
     def read(unit: UnitOfWork) -> dict[str, Any]:
-        content, tx = unit.revisions.latest_content(), unit.tx
-        campaigns = tx.forgets.list()
-        size = tx.tree.size()
-        return {
-            "subjects": frozenset(subject.subject_tag for subject in content.subjects),
-            "head": frozenset(content.head.subject_tags),
-            "lora": frozenset(row.subject_tag for row in content.shared_lora.rows),
-            "campaigns": {each.generation: (tuple(each.tags), each.state) for each in campaigns},
-            "verified": frozenset(
-                (row.node_id, row.generation)
-                for each in campaigns
-                for row in tx.forgets.executions(each.campaign_id)
-                if row.state in SUCCESS
-            ),
-            "canaries": frozenset(tx.subjects.live_canaries()),
-            "contributions": frozenset((row.node_id, row.tag) for row in tx.subjects.contributions()),
-            "size": size,
-            "root": tx.tree.root(size) if size else b"",
-            "awaited": tuple(tx.fleet.awaited()),
-            "held": frozenset(node.node_id for node in tx.nodes.held()),
-        }
+        return said_by_store(unit.tx, unit.revisions.latest_content())
 
     plane.record.note("store", "", **plane.read(read), keys=frozenset(plane.key_ids))
 

@@ -30,6 +30,7 @@ from fleet.local.errors import LocalFleetError
 from fleet.local.layout import Layout
 from fleet.local.node import LocalNode
 from fleet.sim.faults.nodes import EXPECTED
+from fleet.sim.faults.observing import said_by_store
 from fleet.sim.faults.record import Record
 from fleet.sim.faults.rules import REFUSED
 from fleet.store.database import Store, Transaction
@@ -82,7 +83,7 @@ class Observer:
         """Note what the coordinator's database says, if it can be read now."""
         try:
             with self._rows() as tx:
-                seen = self._store(tx)
+                seen = said_by_store(tx, self._newest(tx))
                 heard = [(node.node_id, node.generation, node.log_head) for node in tx.nodes.list()]
                 once = self._signed_and_judged(tx)
         except AWAY:
@@ -93,25 +94,6 @@ class Observer:
             if self._news(("suppressed", node), (generation, head)):
                 self._record.note("suppressed", node, generation=generation, head=head)
         self._record.note("store", "", **seen)
-
-    def _store(self, tx: Transaction) -> dict[str, Any]:
-        content, campaigns, size = self._newest(tx), tx.forgets.list(), tx.tree.size()
-        return {
-            "subjects": frozenset(subject.subject_tag for subject in content.subjects),
-            "head": frozenset(content.head.subject_tags),
-            "lora": frozenset(row.subject_tag for row in content.shared_lora.rows),
-            "campaigns": {each.generation: (tuple(each.tags), each.state) for each in campaigns},
-            "verified": frozenset(
-                (row.node_id, row.generation)
-                for each in campaigns
-                for row in tx.forgets.executions(each.campaign_id)
-                if row.state in SUCCESS
-            ),
-            "contributions": frozenset((row.node_id, row.tag) for row in tx.subjects.contributions()),
-            "size": size,
-            "root": tx.tree.root(size) if size else b"",
-            "held": frozenset(node.node_id for node in tx.nodes.held()),
-        }
 
     def _newest(self, tx: Transaction) -> types.RevisionContent:
         """Return the content of the newest revision, opened by the coordinator's own key."""
