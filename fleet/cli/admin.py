@@ -100,8 +100,9 @@ def restore(
         "nodes bring back the forgets that they have heard of."
     )
     if done.still_forgotten:
-        hint("then forget those anew who were forgotten since and are not in `fleet forget list`.")
+        hint("then those are forgotten anew who were forgotten since, and whose forget no node has brought back.")
     if done.generation_before is None:
+        hint("then forget those anew who were forgotten since and are not in `fleet forget list`.")
         hint("retire anew, as soon as it serves, nodes that were retired after the backup.")
     hint("enrol anew nodes that were enrolled after the backup: `fleet node enroll` with the same identity.")
 
@@ -113,11 +114,12 @@ def accept_restore(
     yes: Yes = False,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Go on, after a restore, without the nodes that have not reconnected: forgets that they alone know are lost."""
+    """Go on, after a restore, without the nodes that have not reconnected: forgets that nobody else knows are lost."""
     with session(ctx).client() as client:
         awaited = [node.node_id for node in client.list_nodes().items if node.awaited_since_unix_ms]
         question = f"Go on without {', '.join(awaited)}? Forgets that they alone have heard of are lost"
-        confirm("accepting a restore", f"{question}, and such a node must be enrolled anew under another id.", yes)
+        lost = f"{question} if nothing here tells of them, and such a node must be enrolled anew under another id."
+        confirm("accepting a restore", lost, yes)
         accepted = client.accept_restore(reason)
     note(f"Forgets and leases wait no longer for {counted(len(accepted), 'node')}: {', '.join(accepted)}.")
     show(

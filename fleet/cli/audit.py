@@ -26,8 +26,7 @@ def cohort(
     """Let the fleet train a cohort shard again from its very first round, and compare digests of integers.
 
     Nothing is installed. It runs on the nodes, since only they have the captured samples. Exit code 0: reproduced. 1:
-    not reproduced. 8: digests differ, but a logged node, its environment or the samples are not those of then, so
-    nothing is proved.
+    not reproduced. 8: digests differ, but a logged node or the samples are not those of then, so nothing is proved.
     """
     with session(ctx).client() as client:
         client.audit_cohort(shard)

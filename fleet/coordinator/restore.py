@@ -31,7 +31,7 @@ class Restored:
     manifest: Manifest
     #: Newest generation that was here; None if nothing told.
     generation_before: int | None
-    #: Tags that were forgotten since the backup: they have a tombstone again, and their forgets are in no log.
+    #: Tags that were forgotten since the backup: they have a tombstone again, and are forgotten anew.
     still_forgotten: tuple[str, ...]
     #: Tags whose sums had no key here, without a sign that they were forgotten: gone here, and with their nodes still.
     without_key: tuple[str, ...]
@@ -155,7 +155,7 @@ class Known:
             raise ConflictError(
                 f"the log here has {self.generation} forgets, that of the backup {manifest.generation}: "
                 f"{self.generation - manifest.generation} would be lost",
-                hint=f"{_LOSE}; those people stay forgotten here, but nodes that have not heard of it never will",
+                hint=f"{_LOSE}; who is known here to be forgotten is forgotten anew once all nodes were heard",
             )
         if self.generation is None and self.here and (gone := self._keyless(tx)):
             raise ConflictError(
