@@ -11,6 +11,9 @@ from fleet.store.database import Store
 
 T = TypeVar("T")
 
+#: Commits that a coroutine waits for in turn: one that wants more never ends, and its simulation would neither.
+MOST_TURNS = 1000
+
 
 @dataclass(frozen=True)
 class _Parked(Asked):
@@ -35,13 +38,15 @@ class GatheringDatabase(Database):
         """Run coroutines of the coordinator, none of which waits for anything but the store, to their ends.
 
         They take turns: all go on until each waits for the store or has ended; what they wait for is committed, and
-        so on. What one comes to, or raises, is in its place.
+        so on. What one comes to, or raises, is in its place. One that never ends is told so, as a `RuntimeError`.
         """
         ended: dict[int, Outcome] = {}
         going: list[tuple[int, Outcome]] = [(place, Outcome()) for place in range(len(coroutines))]
         self._gathers = True
+        turns = 0
         try:
             while going:
+                turns += 1
                 waiting: list[tuple[int, _Parked]] = []
                 for place, told in going:
                     coroutine = coroutines[place]
@@ -54,7 +59,11 @@ class GatheringDatabase(Database):
                         ended[place] = Outcome(done.value)
                     except Exception as error:  # noqa: BLE001  # Whose it is decides.
                         ended[place] = Outcome(failure=error)
-                outcomes = self.commit([parked for _, parked in waiting])
+                if turns <= MOST_TURNS:
+                    outcomes = self.commit([parked for _, parked in waiting])
+                else:
+                    endless = RuntimeError(f"asked the store {MOST_TURNS} times in turn, and asks again")
+                    outcomes = [Outcome(failure=endless) for _ in waiting]
                 going = [(place, outcome) for (place, _), outcome in zip(waiting, outcomes, strict=True)]
         finally:
             self._gathers = False

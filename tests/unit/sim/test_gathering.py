@@ -61,6 +61,16 @@ def test_work_that_fails_undoes_nobody_elses(database):
     assert known(database) == {"a" * 32, "b" * 32}
 
 
+def test_one_that_never_ends_is_told_so_and_the_others_end(database):
+    async def endless():
+        while True:
+            await database.run(lambda tx: None)
+
+    outcomes = database.together([endless(), adding(database, "a" * 32)])
+    assert isinstance(outcomes[0].failure, RuntimeError)
+    assert outcomes[1].result == "a" * 32
+
+
 def test_alone_nothing_waits(database):
     coroutine = adding(database, "a" * 32)
     with pytest.raises(StopIteration, match="a" * 32):
