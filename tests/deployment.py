@@ -119,7 +119,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             variables[name] = value
         for line in unit(path)["ExecStart"]:
             words = re.sub(r"\$\{(\w+)\}", lambda m, known=variables: known[m[1]], line.replace("$FLEET_OPTIONS", ""))
-            program, *arguments = shlex.split(words.replace("%i", "node-1"))
+            started = shlex.split(words.replace("%i", "node-1"))
+            if "reram_fleet.processes.reaper" in started:
+                started = started[started.index("--") + 1 :]
+            program, *arguments = started
             yield path.name, [Path(program).name, *arguments]
     programs = {"node-1": "edge-node", "coordinator": "fleet", "superlink": "flower-superlink"}
     for service, content in services().items():

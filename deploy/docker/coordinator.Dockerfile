@@ -42,7 +42,8 @@ EXPOSE 9802
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", \
     "import os, ssl, urllib.request as u; u.urlopen('https://localhost:9802/health', timeout=4, \
 context=ssl.create_default_context(cafile=os.environ['FLEET_CA']))"]
-ENTRYPOINT ["flower-superlink"]
+# Without its SuperExec no job would ever run: then all of it ends, and the container is started anew.
+ENTRYPOINT ["python", "-m", "reram_fleet.processes.reaper", "--helper", "flower-superexec", "--", "flower-superlink"]
 
 FROM installed AS coordinator
 USER 10001:10001

@@ -1,13 +1,15 @@
 """Process reaper: runs a command that cannot outlive whoever started it.
 
-`python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the command leaves (Flower
-starts processes in groups of their own, which a kill of the group misses) and ends them all when the command ends, when
-it is told to stop, or when its parent dies, by SIGKILL too. Linux only: it relies on PR_SET_PDEATHSIG and
-PR_SET_CHILD_SUBREAPER (prctl(2)).
+`python -m reram_fleet.processes.reaper [--parent PID] [--helper NAME] -- COMMAND ...` adopts every orphan that the
+command leaves (Flower starts processes in groups of their own, which a kill of the group misses) and ends them all when
+the command ends, when it is told to stop, or when its parent dies, by SIGKILL too; and when a helper that the command
+had started, and cannot do without, has ended. Linux only: it relies on PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER
+(prctl(2)).
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -23,6 +25,12 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 #: How long the command may take to end by itself after SIGTERM.
 GRACE_S = 6.0
+#: How often the command is looked at for its helper.
+LOOK_S = 5.0
+#: Exit code if the helper has ended: try again (EX_TEMPFAIL of sysexits.h).
+WITHOUT_HELPER = 75
+#: The kernel keeps so much of a program's name.
+_NAME = 15
 
 
 def _reap() -> None:
@@ -65,34 +73,37 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code (128 + signal number if a signal ended it)."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) < 4 or arguments[0] != "--parent" or arguments[2] != "--":
-        print("usage: python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...", file=sys.stderr)
-        return 2
-    parent, command = int(arguments[1]), arguments[3:]
+    parser = argparse.ArgumentParser(prog="reram_fleet.processes.reaper", description=main.__doc__, allow_abbrev=False)
+    parser.add_argument("--parent", type=int, help="process that must have started this one; else nothing is run")
+    parser.add_argument("--helper", default="", help="program that the command starts, and is ended without")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args(argv)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != parent:
+    if options.parent not in (None, os.getppid()):
         return 0
 
+    # Blocked, it waits until it is asked for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     child = os.fork()
     if child == 0:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         try:
-            os.execvp(command[0], command)
+            os.execvp(options.command[0], options.command)
         except OSError as error:
-            print(f"cannot start {command[0]}: {error}", file=sys.stderr)
+            print(f"cannot start {options.command[0]}: {error}", file=sys.stderr)
             os._exit(127)
 
-    code = 0
+    code: int | None = 0
     try:
         signal.signal(signal.SIGTERM, _on_signal)
         signal.signal(signal.SIGINT, _on_signal)
-        while True:
-            pid, status = os.waitpid(-1, 0)
-            if pid == child:
-                code = os.waitstatus_to_exitcode(status)
-                break
+        code = _watched(child, options.helper)
+        if code is None:
+            name = os.path.basename(options.command[0])
+            print(f"{name} goes on without its {options.helper}: all of it is ended", file=sys.stderr, flush=True)
+            raise _StopRequested
     except _StopRequested:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -103,7 +114,33 @@ def main(argv: list[str] | None = None) -> int:
         while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG)[0] == 0:
             time.sleep(0.05)
     _end_all(grace_s=1.0)
+    if code is None:
+        return WITHOUT_HELPER
     return code if code >= 0 else 128 - code
+
+
+def _watched(child: int, helper: str) -> int | None:
+    """Return the command's exit code once it has ended; None once its helper has."""
+    had_helper = False
+    looked_s = time.monotonic()
+    while True:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                return os.waitstatus_to_exitcode(ended[1])
+        if helper and time.monotonic() - looked_s >= LOOK_S:
+            looked_s = time.monotonic()
+            has_helper = any(_runs(each, helper) for each in psutil.Process().children(recursive=True))
+            if had_helper and not has_helper:
+                return None
+            had_helper = has_helper
+        signal.sigtimedwait({signal.SIGCHLD}, LOOK_S)
+
+
+def _runs(process: psutil.Process, program: str) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # A zombie that nobody has collected yet runs no more.
+        return process.name()[:_NAME] == program[:_NAME] and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 if __name__ == "__main__":

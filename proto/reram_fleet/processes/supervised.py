@@ -24,11 +24,7 @@ logger = logging.getLogger(__name__)
 
 #: A supervised process that ran this long starts the count of its failures again.
 HEALTHY_AFTER_S = 60.0
-#: How often a command is looked at for its helper.
-HELPER_LOOK_S = 5.0
 _BACKOFF = Backoff(first_s=0.5, longest_s=15.0)
-#: The kernel keeps so much of a program's name.
-_NAME = 15
 
 
 class ProcessError(FleetError):
@@ -60,14 +56,18 @@ class ReapedProcess:
     #: Added to this process's environment.
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: Path | None = None
+    #: Program that the command starts, and cannot do without: if that has ended, all of it is ended.
+    helper: str = ""
     _reaper: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def start(self) -> None:
         """Start the command."""
-        reaper = [sys.executable, "-m", "reram_fleet.processes.reaper", "--parent", str(os.getpid()), "--"]
+        reaper = [sys.executable, "-m", "reram_fleet.processes.reaper", "--parent", str(os.getpid())]
+        if self.helper:
+            reaper += ["--helper", self.helper]
         with self.log_path.open("ab") as log:
             self._reaper = subprocess.Popen(
-                [*reaper, *self.command],
+                [*reaper, "--", *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -141,8 +141,6 @@ class SupervisedProcess(ReapedProcess):
     """Command that is kept running until `stop`."""
 
     backoff: Backoff = _BACKOFF
-    #: Program that the command starts, and cannot do without: if that has ended, all of it is started again.
-    helper: str = ""
 
     def __post_init__(self) -> None:
         self.restarts = 0
@@ -170,7 +168,7 @@ class SupervisedProcess(ReapedProcess):
             started = time.monotonic()
             super().start()
             self.state = ChildState.RUNNING
-            code = self._watched()
+            code = self.wait()
             if self._stopping.is_set():
                 return
             failures = 1 if time.monotonic() - started > HEALTHY_AFTER_S else failures + 1
@@ -179,33 +177,3 @@ class SupervisedProcess(ReapedProcess):
             self.state = ChildState.BACKING_OFF
             self.restarts += 1
             self._stopping.wait(delay_s)
-
-    def _watched(self) -> int:
-        """Return the command's exit code once it has ended; it is ended if its helper has."""
-        had_helper = False
-        while self.helper:
-            try:
-                return self.wait(HELPER_LOOK_S)
-            except ProcessError:
-                has_helper = self._has_helper()
-                if had_helper and not has_helper and not self._stopping.is_set():
-                    logger.warning("%s goes on without its %s: all of it is started again", self.name, self.helper)
-                    super().stop()
-                had_helper = has_helper
-        return self.wait()
-
-    def _has_helper(self) -> bool:
-        if (reaper := self.pid) is None:
-            return False
-        try:
-            family = psutil.Process(reaper).children(recursive=True)
-            return any(_runs(each, self.helper) for each in family)
-        except psutil.NoSuchProcess:
-            return False
-
-
-def _runs(process: psutil.Process, program: str) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        # A zombie that nobody has collected yet runs no more.
-        return process.name()[:_NAME] == program[:_NAME] and process.status() != psutil.STATUS_ZOMBIE
-    return False

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from reram_fleet.processes.backoff import Backoff
+from reram_fleet.processes.reaper import LOOK_S, WITHOUT_HELPER
 from reram_fleet.processes.supervised import ChildState, ProcessError, ReapedProcess, SupervisedProcess
 
 #: Starts a grandchild in a session of its own, as Flower does, writes both process ids, and sleeps.
@@ -181,9 +182,8 @@ def test_supervised_process_is_started_with_its_environment_and_folder(tmp_path:
 
 
 def test_supervised_process_whose_helper_has_ended_is_started_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("reram_fleet.processes.supervised.HELPER_LOOK_S", 0.05)
     helper = tmp_path / "helper-of-a-command"
     helper.symlink_to("/bin/sleep")
     # It does not look after what it has started, and goes on without it.
@@ -202,11 +202,12 @@ def test_supervised_process_whose_helper_has_ended_is_started_again(
         until("the helper runs", lambda: len(helpers()) == 1)
         (first,) = helpers()
         # It has been looked for by then, and found.
-        time.sleep(0.5)
+        time.sleep(LOOK_S + 1.0)
         assert process.restarts == 0
         first.kill()
         until("all of it is started again", lambda: process.restarts == 1 and len(helpers()) == 1)
         assert helpers() != [first]
     finally:
         process.stop()
-    assert "command goes on without its helper-of-a-command" in caplog.text
+    assert "goes on without its helper-of-a-command" in (tmp_path / "log").read_text()
+    assert f"command ended with code {WITHOUT_HELPER}" in caplog.text
