@@ -119,10 +119,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             variables[name] = value
         for line in unit(path)["ExecStart"]:
             words = re.sub(r"\$\{(\w+)\}", lambda m, known=variables: known[m[1]], line.replace("$FLEET_OPTIONS", ""))
-            started = shlex.split(words.replace("%i", "node-1"))
-            if "reram_fleet.processes.reaper" in started:
-                started = started[started.index("--") + 1 :]
-            program, *arguments = started
+            program, *arguments = shlex.split(words.replace("%i", "node-1"))
             yield path.name, [Path(program).name, *arguments]
     programs = {"node-1": "edge-node", "coordinator": "fleet", "superlink": "flower-superlink"}
     for service, content in services().items():

@@ -131,17 +131,6 @@ def test_a_learning_job_runs_through_the_superlink_of_another_user(machine, peop
     assert [job["state"] for job in json.loads(found)["items"]] == ["succeeded"], machine.journal()
 
 
-def test_a_superlink_that_has_lost_its_superexec_is_started_again(machine):
-    # The kernel keeps 15 characters of a name.
-    of_its_own = "--exact --uid fleet-superlink flower-superexe"
-    first = machine.run(f"pgrep {of_its_own}").strip()
-
-    machine.run(f"pkill -KILL {of_its_own}")
-
-    machine.wait(f'now=$(pgrep {of_its_own}) && test "$now" != {first}')
-    assert int(machine.run("systemctl show --property=NRestarts --value fleet-superlink")) == 1
-
-
 def test_a_killed_coordinator_is_started_again_and_its_node_goes_on(machine):
     shown = "systemctl show --property=MainPID --value fleet-coordinator"
     before = machine.run(shown)
