@@ -137,7 +137,8 @@ def _watched(child: int, helper: str) -> int | None:
 
 
 def _runs(process: psutil.Process, program: str) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
+    # Whatever cannot be told of it must not end the reaper, which would leave orphans.
+    with contextlib.suppress(psutil.Error):
         # A zombie that nobody has collected yet runs no more.
         return process.name()[:_NAME] == program[:_NAME] and process.status() != psutil.STATUS_ZOMBIE
     return False
