@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from reram_fleet.crypto import signing
@@ -75,7 +76,12 @@ GOOD: Evidence[Generated] = replace(
     executions=executions(),
 )
 IMAGES = load_task("images")
-TASK = Generation(load_demo_people("images"), IMAGES)
+
+
+@cache
+def task():
+    """Return the task with its people: drawing them takes seconds, which collecting the tests need not."""
+    return Generation(load_demo_people("images"), IMAGES)
 
 
 def one(stage, **fields):
@@ -134,7 +140,7 @@ WRONG = {
 
 
 def check(evidence):
-    return claims.check(evidence, TASK.claims)
+    return claims.check(evidence, task().claims)
 
 
 def failed(evidence):
@@ -161,11 +167,11 @@ def test_wrong_evidence_fails_its_claim(name):
 def test_every_claim_of_the_task_is_seen_to_fail():
     seen = {name for evidence, _ in WRONG.values() for name in failed(evidence)}
 
-    assert {claim(GOOD).name for claim in TASK.claims} <= seen
+    assert {claim(GOOD).name for claim in task().claims} <= seen
 
 
 def test_report_tells_what_was_generated_and_no_tag():
-    document = report(GOOD, check(GOOD), TASK)
+    document = report(GOOD, check(GOOD), task())
 
     assert document["ok"]
     assert document["nodes"][0]["generated_before"]["forgotten"] == 0.96
@@ -175,7 +181,7 @@ def test_report_tells_what_was_generated_and_no_tag():
     assert TAG not in json.dumps(document)
     console = Console(width=200)
     with console.capture() as capture:
-        for renderable in closing_tables(document, TASK):
+        for renderable in closing_tables(document, task()):
             console.print(renderable)
     assert "0.960→forgotten-tag" in capture.get()
     assert "0.080→0.080" in capture.get()
@@ -190,17 +196,17 @@ def test_task_that_is_not_there_or_has_no_strangers_is_refused():
 
 def test_judge_sees_what_real_images_show(monkeypatch):
     monkeypatch.setattr("edge_node.generation.judge._JUDGE_STEPS", 400)
-    assert (len(IMAGES.public), len(TASK.people)) == (7, 3)
+    assert (len(IMAGES.public), len(task().people)) == (7, 3)
     real = IMAGES.images([IMAGES.private[0]], test=True)
     album = Album(real.levels.numpy(), real.styles.tolist())
 
-    hits, images = TASK.hits(album, TASK.people[0].name)
+    hits, images = task().hits(album, task().people[0].name)
 
     assert images == len(real.levels)
     assert hits >= 0.9 * images
-    assert TASK.style_share(album) >= 0.9
-    assert TASK.hits(album, IMAGES.split.public[0])[0] < 0.1 * images
-    assert TASK.hits(NO_ALBUM, TASK.people[0].name) == (0, 0)
+    assert task().style_share(album) >= 0.9
+    assert task().hits(album, IMAGES.split.public[0])[0] < 0.1 * images
+    assert task().hits(NO_ALBUM, task().people[0].name) == (0, 0)
 
 
 def test_statistics_of_few_images():
