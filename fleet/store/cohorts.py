@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from fleet.domain.cohort import CohortHistory, LoggedRound
 from fleet.domain.learning import FINISHED, CohortPurpose, JobState
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.repository import Repository, equal, given
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class CohortForgetRow:
     basis: str
 
 
+_SHARD, _MEMBER, _ROUND, _JOB = schema.cohort_shard, schema.cohort_member, schema.cohort_round, schema.cohort_job
+_SHARDS = select(_SHARD).order_by(_SHARD.c.shard)
+_MEMBERS = select(_MEMBER).where(given(_MEMBER.c.shard))
+_ROUNDS = (
+    select(_ROUND.c.nodes, _ROUND.c.inputs, _ROUND.c.rewritten).where(given(_ROUND.c.shard)).order_by(_ROUND.c.round)
+)
+_JOB_OF = select(_JOB).where(given(_JOB.c.job_id))
+
+
 class Cohorts(Repository):
     """The shards of a fleet; none in a fleet whose LoRA is shared, or that has none."""
 
@@ -79,23 +88,19 @@ class Cohorts(Repository):
 
     def list(self) -> Sequence[CohortShardRow]:
         """Return all shards in order."""
-        table = schema.cohort_shard
-        return self._rows(self._shard, select(table).order_by(table.c.shard))
+        return self._rows(self._shard, _SHARDS)
 
     def get(self, shard: int) -> CohortShardRow:
         """Return a shard; `NotFoundError` if the fleet has none of this number."""
-        table = schema.cohort_shard
-        query = select(table).where(table.c.shard == shard)
+        query = _SHARDS.where(_SHARD.c.shard == shard)
         return self._one(self._shard, query, f"this fleet has no cohort shard {shard}", hint="fleet learn cohorts")
 
     def _shard(self, shard: int, **row: Any) -> CohortShardRow:
-        member, entry = schema.cohort_member, schema.cohort_round
-        members = self._run(select(member).where(member.c.shard == shard))
-        rounds = select(entry.c.nodes, entry.c.inputs, entry.c.rewritten).where(entry.c.shard == shard)
+        members = self._run(_MEMBERS, {"shard": shard})
         history = CohortHistory(
             shard=shard,
             entries={found.tag: found.entry for found in members},
-            log=tuple(self._rows(LoggedRound, rounds.order_by(entry.c.round))),
+            log=tuple(self._rows(LoggedRound, _ROUNDS, shard=shard)),
         )
         return CohortShardRow(history, **row)
 
@@ -166,8 +171,7 @@ class Cohorts(Repository):
 
     def job(self, job_id: str) -> CohortJobRow:
         """Return what a job does; `NotFoundError` if it is none of a shard."""
-        query = select(schema.cohort_job).where(schema.cohort_job.c.job_id == job_id)
-        return self._one(CohortJobRow, query, f"learning job {job_id} is not one of a cohort shard")
+        return self._one(CohortJobRow, _JOB_OF, f"learning job {job_id} is not one of a cohort shard", job_id=job_id)
 
     def open_jobs(self, shard: int | None = None) -> Sequence[CohortJobRow]:
         """Return the jobs of a shard, or of all, that are queued or running."""

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
 
 from fleet.domain.execution import AWAITED, TERMINAL, ExecutionState, HeldAtCommit
 from fleet.store import schema
-from fleet.store.repository import Repository
+from fleet.store.repository import Repository, given
 from fleet.store.rows import LeasedRow
 
 #: Node ids that are read at once where the first few may be enough.
 _IDS_AT_ONCE = 500
+
+_EXECUTION, _NODE = schema.execution.c, schema.node.c
+#: By each state: so the index answers, and no row is read.
+_OF_CAMPAIGN = (_EXECUTION.state.in_(list(ExecutionState)), given(_EXECUTION.campaign_id))
+_OFTEN = func.coalesce(_EXECUTION.went_back, 0) > 1
+_SELDOM = ~_OFTEN
+_RECENTLY = _EXECUTION.updated_at_ms > bindparam("since_ms")
+#: The node is neither held nor retired. Asked of each node: the answer for all would be read for the first few that
+#: are wanted.
+_IS_SOUND = exists().where(_NODE.node_id == _EXECUTION.node_id, _NODE.held_reason == "", _NODE.retired_at_ms.is_(None))
+_RUNS_IT = _IS_SOUND.where(given(_NODE.revision))
+
+
+@cache
+def _ids_of_nodes(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for the first nodes in a state, behind one, on which all conditions hold."""
+    mine = (given(_EXECUTION.state), given(_EXECUTION.campaign_id), *conditions)
+    behind = _EXECUTION.node_id > bindparam("behind")
+    return select(_EXECUTION.node_id).where(*mine, behind).order_by(_EXECUTION.node_id).limit(_IDS_AT_ONCE)
 
 
 class ExecutionStates(Repository):
@@ -21,10 +42,9 @@ class ExecutionStates(Repository):
 
     def counts(self, campaign_id: str | None = None) -> Mapping[ExecutionState, int]:
         """Return how many executions of a campaign, or of all, are in each state."""
-        table = schema.execution.c
-        # By each state: so the index answers, and no row is read.
-        mine = () if campaign_id is None else (table.state.in_(list(ExecutionState)), table.campaign_id == campaign_id)
-        return self._counted(table.state, *mine)
+        if campaign_id is None:
+            return self._counted(_EXECUTION.state)
+        return self._counted(_EXECUTION.state, *_OF_CAMPAIGN, campaign_id=campaign_id)
 
     def pending(self, campaign_id: str) -> Iterator[str]:
         """Yield the ids of the nodes that have not suppressed, by id."""
@@ -35,31 +55,38 @@ class ExecutionStates(Repository):
 
         Else a node that goes back to a backup before each answer would be the canary for ever.
         """
-        often = func.coalesce(schema.execution.c.went_back, 0) > 1
-        for condition in (~often, often):
-            yield from self._node_ids(campaign_id, ExecutionState.SUPPRESSED, condition, _sound(revision))
+        for condition in (_SELDOM, _OFTEN):
+            yield from self._sound(campaign_id, ExecutionState.SUPPRESSED, revision, condition)
 
     def ordered_since(self, campaign_id: str, since_ms: int, revision: int | None) -> Iterator[str]:
         """Yield the ids of the sound nodes with an erase order that was sent since then (Unix ms), by id."""
-        recently = schema.execution.c.updated_at_ms > since_ms
-        return self._node_ids(campaign_id, ExecutionState.APPLYING, recently, _sound(revision))
+        return self._sound(campaign_id, ExecutionState.APPLYING, revision, _RECENTLY, since_ms=since_ms)
 
     def awaited(self, campaign_id: str) -> Iterator[str]:
         """Yield the ids of the sound nodes that a campaign waits for."""
         for state in AWAITED:
-            yield from self._node_ids(campaign_id, state, _sound())
+            yield from self._sound(campaign_id, state, None)
 
-    def _node_ids(self, campaign_id: str, state: ExecutionState, *conditions: ColumnElement[bool]) -> Iterator[str]:
+    def _sound(
+        self,
+        campaign_id: str,
+        state: ExecutionState,
+        revision: int | None,
+        *conditions: ColumnElement[bool],
+        **values: Any,
+    ) -> Iterator[str]:
+        """Yield the ids of those that are neither held nor retired, and run a revision if one is named."""
+        if revision is None:
+            return self._node_ids(campaign_id, state, *conditions, _IS_SOUND, **values)
+        return self._node_ids(campaign_id, state, *conditions, _RUNS_IT, revision=revision, **values)
+
+    def _node_ids(
+        self, campaign_id: str, state: ExecutionState, *conditions: ColumnElement[bool], **values: Any
+    ) -> Iterator[str]:
         """Yield the ids of the nodes in a state, by id, and read no more of them than are asked for."""
-        table, last = schema.execution, ""
-        mine = (table.c.state == state, table.c.campaign_id == campaign_id, *conditions)
+        query, last = _ids_of_nodes(*conditions), ""
         while True:
-            some = self._column(
-                select(table.c.node_id)
-                .where(*mine, table.c.node_id > last)
-                .order_by(table.c.node_id)
-                .limit(_IDS_AT_ONCE)
-            )
+            some = self._column(query, state=state, campaign_id=campaign_id, behind=last, **values)
             yield from some
             if len(some) < _IDS_AT_ONCE:
                 return
@@ -125,13 +152,3 @@ class ExecutionStates(Repository):
         table = schema.execution
         unfinished = table.c.state.in_(sorted(set(ExecutionState) - TERMINAL))
         return bool(self._column(select(table.c.node_id).where(unfinished).limit(1)))
-
-
-def _sound(revision: int | None = None) -> ColumnElement[bool]:
-    """Return the condition that an execution's node is neither held nor retired, and runs a revision if one is named.
-
-    Asked of each node: the answer for all would be read for the first few that are wanted.
-    """
-    node = schema.node.c
-    mine = (node.node_id == schema.execution.c.node_id, node.held_reason == "", node.retired_at_ms.is_(None))
-    return exists().where(*mine, *([] if revision is None else [node.revision == revision]))

@@ -15,7 +15,7 @@ from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
 from fleet.store.execution_states import ExecutionStates
 from fleet.store.receipts import Receipts
-from fleet.store.repository import equal
+from fleet.store.repository import equal, one_of
 from fleet.store.rows import ExecutionEventRow, ExecutionRow
 from fleet.store.tallies import Tallies
 from fleet.trust.checks import CheckLine
@@ -41,6 +41,13 @@ def _execution(**row: Any) -> ExecutionRow:
         row["open_challenges"] = (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
     counted = {name: row[name] or 0 for name in ("went_back", "returns")}
     return ExecutionRow(**{**row, **counted, "joined": bool(row["joined"])})
+
+
+_EXECUTION = schema.execution.c
+_ORDERED = _executions(_EXECUTION.state == ExecutionState.APPLYING, one_of(_EXECUTION.node_id)).order_by(
+    schema.campaign.c.generation
+)
+_UNFINISHED = _executions(one_of(_EXECUTION.node_id), _EXECUTION.state.not_in(sorted(FINISHED)))
 
 
 class Executions(ExecutionStates):
@@ -119,13 +126,12 @@ class Executions(ExecutionStates):
 
     def prefetch(self, node_ids: Iterable[str]) -> None:
         """Read at once what is not finished on these nodes, for those who are about to ask for each."""
-        table, read = schema.execution, self._scope.read[schema.execution.name]
+        read = self._scope.read[schema.execution.name]
         wanted = [node_id for node_id in node_ids if node_id not in read]
         if not wanted:
             return
         found: dict[str, dict[str, ExecutionRow]] = {node_id: {} for node_id in wanted}
-        open_ones = (table.c.node_id.in_(wanted), table.c.state.not_in(sorted(FINISHED)))
-        for row in self._rows(_execution, _executions(*open_ones)):
+        for row in self._rows(_execution, _UNFINISHED, node_id=wanted):
             found[row.node_id][row.campaign_id] = row
         read.update(found)
 
@@ -174,9 +180,7 @@ class Executions(ExecutionStates):
 
     def ordered(self, node_ids: Iterable[str]) -> Sequence[ExecutionRow]:
         """Return the executions of these nodes with an erase order that is out, by generation."""
-        table = schema.execution
-        ordered = (table.c.state == ExecutionState.APPLYING, table.c.node_id.in_(list(node_ids)))
-        return self._rows(_execution, _executions(*ordered).order_by(schema.campaign.c.generation))
+        return self._rows(_execution, _ORDERED, node_id=list(node_ids))
 
     def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
         """Return one execution; `NotFoundError` if the campaign has none on this node."""

@@ -12,19 +12,19 @@ from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import FleetRow
 
+_FLEET = select(schema.fleet)
+
 
 class Fleet(Repository):
     """Identity, newest generation and desired revision."""
 
     def find(self) -> FleetRow | None:
         """Return the fleet's row, or None before `create`."""
-        return self._row(FleetRow, select(schema.fleet))
+        return self._row(FleetRow, _FLEET)
 
     def get(self) -> FleetRow:
         """Return the fleet's row; `NotFoundError` before `create`."""
-        return self._once(
-            schema.fleet, "the", lambda: self._one(FleetRow, select(schema.fleet), "the database holds no fleet yet")
-        )
+        return self._once(schema.fleet, "the", lambda: self._one(FleetRow, _FLEET, "the database holds no fleet yet"))
 
     def create(self, fleet_id: str) -> FleetRow:
         """Make the fleet, at generation 0; `ConflictError` if there is one already."""

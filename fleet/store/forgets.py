@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from fleet.domain import campaign as campaigns
 from fleet.domain.campaign import CampaignState
@@ -15,7 +15,15 @@ from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
 from fleet.store.executions import Executions
+from fleet.store.repository import given, one_of
 from fleet.store.rows import CampaignRow, ExecutionRow
+
+_CAMPAIGN, _NAMED = schema.campaign, schema.campaign_tag
+_ALL = select(_CAMPAIGN).order_by(_CAMPAIGN.c.generation)
+_ONE = _ALL.where(given(_CAMPAIGN.c.campaign_id))
+_OPEN = _ALL.where(_CAMPAIGN.c.state != CampaignState.CONVERGED)
+_OF_TAG = _ALL.where(_CAMPAIGN.c.campaign_id.in_(select(_NAMED.c.campaign_id).where(given(_NAMED.c.tag))))
+_WHOM_THEY_NAME = select(_NAMED).where(one_of(_NAMED.c.campaign_id)).order_by(_NAMED.c.tag)
 
 
 class Forgets(Executions):
@@ -68,9 +76,7 @@ class Forgets(Executions):
             schema.campaign,
             campaign_id,
             lambda: self._campaign(
-                schema.campaign.c.campaign_id == campaign_id,
-                f"no forget {campaign_id[:40]!r}",
-                hint="fleet forget list",
+                _ONE, f"no forget {campaign_id[:40]!r}", hint="fleet forget list", campaign_id=campaign_id
             ),
         )
 
@@ -79,7 +85,7 @@ class Forgets(Executions):
 
         `ConflictError` if a digest is given and the request id was used with another body.
         """
-        found = self._campaigns(schema.campaign.c.request_id == request_id)
+        found = self._campaigns(_ALL.where(_CAMPAIGN.c.request_id == request_id))
         if found and request_digest is not None and found[0].request_digest != request_digest:
             raise ConflictError(
                 f"request id {request_id!r} was used for a different forget, {found[0].campaign_id}",
@@ -89,27 +95,24 @@ class Forgets(Executions):
 
     def by_generation(self, generation: int) -> CampaignRow:
         """Return the campaign that a log entry committed."""
-        return self._campaign(schema.campaign.c.generation == generation, f"no forget of generation {generation}")
+        mine = _ALL.where(_CAMPAIGN.c.generation == generation)
+        return self._campaign(mine, f"no forget of generation {generation}")
 
-    def _campaign(self, condition: Any, missing: str, hint: str = "") -> CampaignRow:
-        found = self._campaigns(condition)
+    def _campaign(self, query: Select[Any], missing: str, hint: str = "", **values: Any) -> CampaignRow:
+        found = self._campaigns(query, **values)
         if not found:
             raise NotFoundError(missing, hint=hint)
         return found[0]
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
         """Return the campaigns that name a tag, oldest first."""
-
-        def read() -> Sequence[CampaignRow]:
-            naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
-            return self._campaigns(schema.campaign.c.campaign_id.in_(naming))
-
-        return self._once(schema.campaign, ("of", tag), read)
+        return self._once(schema.campaign, ("of", tag), lambda: self._campaigns(_OF_TAG, tag=tag))
 
     def list(self, *, above: int = 0, through: int | None = None) -> Sequence[CampaignRow]:
         """Return all campaigns, oldest first; only those with generations in (above, through]."""
-        generation = schema.campaign.c.generation
-        return self._campaigns(generation > above, *([] if through is None else [generation <= through]))
+        generation = _CAMPAIGN.c.generation
+        query = _ALL.where(generation > above)
+        return self._campaigns(query if through is None else query.where(generation <= through))
 
     def by_state(self) -> Mapping[CampaignState, int]:
         """Return how many campaigns are in each state."""
@@ -117,8 +120,7 @@ class Forgets(Executions):
 
     def list_open(self) -> Sequence[CampaignRow]:
         """Return the campaigns that have not converged, oldest first."""
-        not_yet = schema.campaign.c.state != CampaignState.CONVERGED
-        return self._once(schema.campaign, "open", lambda: self._campaigns(not_yet))
+        return self._once(schema.campaign, "open", lambda: self._campaigns(_OPEN))
 
     def set_state(self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None) -> CampaignRow:
         """Move a campaign, and note when it was suppressed and when it converged.
@@ -151,19 +153,17 @@ class Forgets(Executions):
         For a node that enrols when forgets are already committed: it gets the whole log like any other.
         """
         mine = {row.campaign_id for row in self.executions_of(node_id)}
-        for row in self._campaigns(schema.campaign.c.generation > after):
+        for row in self.list(above=after):
             if row.campaign_id not in mine:
                 self._insert_execution(row.campaign_id, node_id, "joined", joined=True)
         return self.executions_of(node_id, above=after)
 
-    def _campaigns(self, *conditions: Any) -> Sequence[CampaignRow]:
-        query = select(schema.campaign).where(*conditions).order_by(schema.campaign.c.generation)
-        rows = self._run(query).mappings().all()
+    def _campaigns(self, query: Select[Any], **values: Any) -> Sequence[CampaignRow]:
+        rows = self._run(query, values).mappings().all()
         if not rows:
             return []
-        named, tags = schema.campaign_tag, defaultdict[str, list[str]](list)
-        mine = named.c.campaign_id.in_([row["campaign_id"] for row in rows])
-        for row in self._run(select(named).where(mine).order_by(named.c.tag)):
+        tags = defaultdict[str, list[str]](list)
+        for row in self._run(_WHOM_THEY_NAME, {"campaign_id": [row["campaign_id"] for row in rows]}):
             tags[row.campaign_id].append(row.tag)
         return [CampaignRow(**row, tags=tuple(tags[row["campaign_id"]])) for row in rows]
 

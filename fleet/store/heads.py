@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
+
+_CODES, _NODE = schema.public_codes.c, schema.node.c
+_SOUND = select(_NODE.node_id).where(_NODE.held_reason == "", _NODE.retired_at_ms.is_(None))
+_IN_GOOD_STANDING = _CODES.node_id.in_(_SOUND)
+_DIGESTS = select(_CODES.node_id, _CODES.digest).where(_IN_GOOD_STANDING).order_by(_CODES.node_id)
+_ONE_SOURCE = select(schema.head_statistics.c.tag).limit(1)
 
 
 class Heads(Repository):
@@ -23,7 +29,7 @@ class Heads(Repository):
 
     def has_sources(self) -> bool:
         """Whether there are any statistics."""
-        return bool(self._column(select(schema.head_statistics.c.tag).limit(1)))
+        return bool(self._column(_ONE_SOURCE))
 
     def statistics(self) -> Iterator[HeadStatisticsRow]:
         """Yield all statistics by tag and node, one in memory at a time."""
@@ -53,21 +59,12 @@ class Heads(Repository):
 
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
         """Return node and digest of all public codes, by node; not of nodes that are held or retired."""
-        table = schema.public_codes
-        query = select(table.c.node_id, table.c.digest).where(self._in_good_standing).order_by(table.c.node_id)
-        return [(row.node_id, row.digest) for row in self._run(query)]
+        return [(row.node_id, row.digest) for row in self._run(_DIGESTS)]
 
     def public_codes(self) -> Sequence[PublicCodesRow]:
         """Return the public codes that `public_digests` has, by node."""
-        table = schema.public_codes
-        query = select(table.c.node_id, table.c.content).where(self._in_good_standing).order_by(table.c.node_id)
+        query = select(_CODES.node_id, _CODES.content).where(_IN_GOOD_STANDING).order_by(_CODES.node_id)
         return self._rows(PublicCodesRow, query)
-
-    @property
-    def _in_good_standing(self) -> ColumnElement[bool]:
-        node = schema.node.c
-        sound = select(node.node_id).where(node.held_reason == "", node.retired_at_ms.is_(None))
-        return schema.public_codes.c.node_id.in_(sound)
 
     def note(self, revision: int, *, basis: bytes, error: str, tags: Collection[str]) -> None:
         """Note what the head of a revision follows from, why it has none (or ""), and whom it knows.

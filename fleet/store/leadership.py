@@ -9,6 +9,8 @@ from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import LeaderRow
 
+_NEWEST = select(schema.leader.c.epoch).with_for_update()
+
 
 class Leadership(Repository):
     """Epochs of coordinators: each that starts takes the next one, and only the newest may write."""
@@ -28,7 +30,7 @@ class Leadership(Repository):
         `SupersededError` if there is a newer one than `epoch`; None is somebody who does not lead: a tool, a test.
         """
         # PostgreSQL locks the row, and reads it as the writer before has left it; SQLite has locked the file.
-        newest = self._run(select(schema.leader.c.epoch).with_for_update()).scalar_one()
+        newest = self._run(_NEWEST).scalar_one()
         if epoch is not None and epoch != newest:
             leader = self.get()
             raise SupersededError(

@@ -12,10 +12,12 @@ from fleet.domain.learning import FINISHED, JobKind, JobState
 from fleet.domain.tags import validate_id, validate_tag
 from fleet.errors import ConflictError, InvalidInputError, StaleAttemptError
 from fleet.store import schema
-from fleet.store.repository import Repository
+from fleet.store.repository import Repository, given
 from fleet.store.rows import LearningJobRow
 
 _JOB = schema.learning_job
+_ONE = select(_JOB).where(given(_JOB.c.job_id))
+_OLDEST_FIRST = select(_JOB).order_by(_JOB.c.created_at_ms, _JOB.c.job_id)
 
 
 class LearningJobs(Repository):
@@ -66,8 +68,8 @@ class LearningJobs(Repository):
 
     def get(self, job_id: str) -> LearningJobRow:
         """Return the job; `NotFoundError` if there is none of this id."""
-        query = select(_JOB).where(_JOB.c.job_id == job_id)
-        return self._one(LearningJobRow, query, f"no learning job {job_id[:40]!r}", hint="fleet learn list")
+        missing = f"no learning job {job_id[:40]!r}"
+        return self._one(LearningJobRow, _ONE, missing, hint="fleet learn list", job_id=job_id)
 
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> LearningJobRow | None:
         """Return the job that this request made, or None.
@@ -84,7 +86,7 @@ class LearningJobs(Repository):
 
     def list(self, state: JobState | None = None) -> Sequence[LearningJobRow]:
         """Return the jobs, oldest first."""
-        query = select(_JOB).order_by(_JOB.c.created_at_ms, _JOB.c.job_id)
+        query = _OLDEST_FIRST
         return self._rows(LearningJobRow, query if state is None else query.where(_JOB.c.state == state))
 
     def by_state(self) -> Mapping[JobState, int]:

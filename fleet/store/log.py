@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import NotFoundError
@@ -16,6 +16,10 @@ from fleet.store.fleet import Fleet
 from fleet.store.repository import Repository
 from fleet.store.rows import LogRow
 from fleet.trust.leaves import nodes_root
+
+_ENTRY = schema.log_entry
+_BEHIND = select(_ENTRY).where(_ENTRY.c.generation > bindparam("after")).order_by(_ENTRY.c.generation)
+_RANGE = _BEHIND.where(_ENTRY.c.generation <= bindparam("through"))
 
 
 class ForgetLog(Repository):
@@ -69,6 +73,6 @@ class ForgetLog(Repository):
 
     def range(self, after: int, through: int | None = None) -> Sequence[LogRow]:
         """Return the entries of (after, through], in order; to the end of the log without `through`."""
-        table = schema.log_entry
-        query = select(table).where(table.c.generation > after).order_by(table.c.generation)
-        return self._rows(LogRow, query if through is None else query.where(table.c.generation <= through))
+        if through is None:
+            return self._rows(LogRow, _BEHIND, after=after)
+        return self._rows(LogRow, _RANGE, after=after, through=through)

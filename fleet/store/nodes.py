@@ -8,13 +8,13 @@ from typing import Any, TypedDict, Unpack
 
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import bindparam, delete, exists, func, select
+from sqlalchemy import Integer, bindparam, delete, exists, func, select
 
 from fleet.domain.execution import ExecutionState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.repository import Repository, equal, given, one_of
 from fleet.store.rows import CostSumRow, NodeCostRow, NodeFactsRow, NodeRow, QuarantinedReportRow
 from fleet.store.touched import Contact
 
@@ -22,6 +22,31 @@ _RAW_KEY_BYTES = 32
 #: Reasons that are kept apart per node: what an operator would read.
 _MAX_REASONS = 50
 _MORE = "further reasons"
+
+
+_NODE = schema.node.c
+_ALL = select(schema.node).order_by(_NODE.node_id)
+_ONE, _CHOSEN = _ALL.where(given(_NODE.node_id)), _ALL.where(one_of(_NODE.node_id))
+_IN_FLEET = _ALL.where(_NODE.retired_at_ms.is_(None))
+_HELD = _IN_FLEET.where(_NODE.held_reason != "")
+_FIRST_SOUND = (
+    select(_NODE.node_id)
+    .where(_NODE.held_reason == "", _NODE.retired_at_ms.is_(None))
+    .where(_NODE.node_id.not_in(bindparam("without", expanding=True)))
+    .order_by(_NODE.node_id)
+    .limit(bindparam("count", type_=Integer))
+)
+_IS_ORDERED = exists().where(
+    schema.execution.c.node_id == _NODE.node_id, schema.execution.c.state == ExecutionState.APPLYING
+)
+_BEHIND = select(_NODE.node_id).where(
+    (_NODE.generation < bindparam("generation"))
+    | (_NODE.revision != bindparam("revision"))
+    | _NODE.retired_at_ms.is_not(None)
+    | _NODE.awaited_since_ms.is_not(None)
+    | _IS_ORDERED
+)
+_BEHIND_AMONG = _BEHIND.where(one_of(_NODE.node_id))
 
 
 class NodeReport(TypedDict, total=False):
@@ -89,7 +114,7 @@ class Nodes(Repository):
         return self._once(
             schema.node,
             node_id,
-            lambda: self._row(self._node, select(schema.node).where(schema.node.c.node_id == node_id)),
+            lambda: self._row(self._node, _ONE, node_id=node_id),
         )
 
     def prefetch(self, node_ids: Iterable[str]) -> None:
@@ -105,10 +130,7 @@ class Nodes(Repository):
 
     def list(self, *, include_retired: bool = False) -> Sequence[NodeRow]:
         """Return the nodes, by id."""
-        query = select(schema.node).order_by(schema.node.c.node_id)
-        if not include_retired:
-            query = query.where(schema.node.c.retired_at_ms.is_(None))
-        return self._rows(self._node, query)
+        return self._rows(self._node, _ALL if include_retired else _IN_FLEET)
 
     def facts(self, first: int = 0, most: int | None = None) -> Sequence[NodeFactsRow]:
         """Return what metrics say of the nodes that are not retired, by id: all, or so many from one on."""
@@ -136,8 +158,7 @@ class Nodes(Repository):
 
     def chosen(self, node_ids: Iterable[str]) -> Sequence[NodeRow]:
         """Return these nodes, retired ones among them, by id."""
-        query = select(schema.node).where(schema.node.c.node_id.in_(list(node_ids)))
-        return self._rows(self._node, query.order_by(schema.node.c.node_id))
+        return self._rows(self._node, _CHOSEN, node_id=list(node_ids))
 
     def ids(self) -> Sequence[str]:
         """Return the ids of the nodes that are not retired, sorted."""
@@ -153,24 +174,18 @@ class Nodes(Repository):
         """Return the ids of the nodes, all or `among` some, that have not this generation, another revision, an erase
         order that is out, something to say after a restore, or no place in the fleet any more.
         """
-        node, execution = schema.node.c, schema.execution.c
-        ordered = exists().where(execution.node_id == node.node_id, execution.state == ExecutionState.APPLYING)
-        standing = node.retired_at_ms.is_not(None) | node.awaited_since_ms.is_not(None)
-        behind = (node.generation < generation) | (node.revision != revision) | standing | ordered
-        query = select(node.node_id).where(behind)
-        return frozenset(self._column(query if among is None else query.where(node.node_id.in_(among))))
+        at = {"generation": generation, "revision": revision}
+        if among is None:
+            return frozenset(self._column(_BEHIND, **at))
+        return frozenset(self._column(_BEHIND_AMONG, **at, node_id=list(among)))
 
     def first_sound(self, count: int, without: Iterable[str]) -> Sequence[str]:
         """Return the ids of the first so many nodes, by id, that are neither held nor retired nor left out."""
-        node = schema.node.c
-        sound = (node.held_reason == "", node.retired_at_ms.is_(None), node.node_id.not_in(list(without)))
-        return self._column(select(node.node_id).where(*sound).order_by(node.node_id).limit(count))
+        return self._column(_FIRST_SOUND, without=list(without), count=count)
 
     def held(self) -> Sequence[NodeRow]:
         """Return the nodes that are held and not retired, by id."""
-        node = schema.node.c
-        query = select(schema.node).where(node.held_reason != "", node.retired_at_ms.is_(None))
-        return self._rows(self._node, query.order_by(node.node_id))
+        return self._rows(self._node, _HELD)
 
     def _node(self, **row: Any) -> NodeRow:
         return NodeRow(**{**row, **self._scope.contacts.of(row["node_id"]).row})

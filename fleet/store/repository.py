@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Executable,
     Select,
     Table,
+    bindparam,
     cast,
     delete,
     func,
@@ -34,6 +36,24 @@ R = TypeVar("R")
 def equal(table: Table, **values: Any) -> list[ColumnElement[bool]]:
     """Return the conditions that columns have these values."""
     return [table.c[name] == value for name, value in values.items()]
+
+
+def given(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a column has the value that is given under its name with each run.
+
+    For statements that are made once: to make one takes several times as long as to run it.
+    """
+    return column == bindparam(column.key)
+
+
+def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a column has one of the values that are given under its name with each run."""
+    return column.in_(bindparam(column.key, expanding=True))
+
+
+@cache
+def _count_by(column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(column, func.count()).where(*conditions).group_by(column)
 
 
 @dataclass(frozen=True)
@@ -84,37 +104,38 @@ class Repository:
         self._scope.read[table.name].clear()
         self._scope.wrote.append(table.name)
 
-    def _run(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> CursorResult[Any]:
+    def _run(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[Any]:
         """Run a statement, once or with each of some rows, over all that was written before."""
         self._scope.send()
-        return self._connection.execute(statement, rows)
+        return self._connection.execute(statement, values)
 
-    def _rows(self, kind: Callable[..., R], query: Select[Any]) -> list[R]:
+    def _rows(self, kind: Callable[..., R], query: Select[Any], **values: Any) -> list[R]:
         """Return a `kind` for each row, made of its columns by name."""
-        result = self._run(query)
+        result = self._run(query, values)
         names = tuple(result.keys())
         return [kind(**dict(zip(names, row, strict=True))) for row in result.all()]
 
-    def _row(self, kind: Callable[..., R], query: Select[Any]) -> R | None:
+    def _row(self, kind: Callable[..., R], query: Select[Any], **values: Any) -> R | None:
         """Return the first row, or None."""
-        row = self._run(query).mappings().first()
+        row = self._run(query, values).mappings().first()
         return None if row is None else kind(**row)
 
-    def _one(self, kind: Callable[..., R], query: Select[Any], missing: str, hint: str = "") -> R:
+    def _one(self, kind: Callable[..., R], query: Select[Any], missing: str, hint: str = "", **values: Any) -> R:
         """Return the first row; `NotFoundError` with the text of `missing` if there is none."""
-        row = self._row(kind, query)
+        row = self._row(kind, query, **values)
         if row is None:
             raise NotFoundError(missing, hint=hint)
         return row
 
-    def _column(self, query: Select[Any]) -> list[Any]:
+    def _column(self, query: Select[Any], **values: Any) -> list[Any]:
         """Return the first column of each row."""
-        return list(self._run(query).scalars())
+        return list(self._run(query, values).scalars())
 
-    def _counted(self, column: ColumnElement[R], *conditions: ColumnElement[bool]) -> dict[R, int]:
-        """Return how many rows have each value of a column."""
-        query = select(column, func.count()).where(*conditions).group_by(column)
-        rows: Iterable[Any] = self._run(query)
+    def _counted(self, column: ColumnElement[R], *conditions: ColumnElement[bool], **values: Any) -> dict[R, int]:
+        """Return how many rows have each value of a column; conditions that are made once."""
+        rows: Iterable[Any] = self._run(_count_by(column, *conditions), values)
         return dict(map(tuple, rows))
 
     def _cost_sums(self, table: Table, *conditions: ColumnElement[bool]) -> list[CostSumRow]:

@@ -11,8 +11,14 @@ from sqlalchemy import Select, case, func, select
 from fleet.domain.tags import validate_tags
 from fleet.errors import ConflictError, NotFoundError
 from fleet.store import schema
-from fleet.store.repository import Repository
+from fleet.store.repository import Repository, given, one_of
 from fleet.store.rows import RevisionRow
+
+_REVISION, _NAMED = schema.revision, schema.revision_tag
+_ALL = select(_REVISION).order_by(_REVISION.c.revision)
+_ONE = _ALL.where(given(_REVISION.c.revision))
+_NEWEST = select(_REVISION).order_by(_REVISION.c.revision.desc()).limit(1)
+_WHOM_THEY_NAME = select(_NAMED).where(one_of(_NAMED.c.revision)).order_by(_NAMED.c.tag)
 
 
 class Revisions(Repository):
@@ -68,7 +74,7 @@ class Revisions(Repository):
 
     def find(self, revision: int) -> RevisionRow | None:
         """Return one revision, or None."""
-        found = self._revisions(schema.revision.c.revision == revision)
+        found = self._revisions(_ONE, revision=revision)
         return found[0] if found else None
 
     def get(self, revision: int) -> RevisionRow:
@@ -86,9 +92,7 @@ class Revisions(Repository):
         """Return the newest revision, erased or not; None before the first."""
 
         def read() -> RevisionRow | None:
-            table = schema.revision
-            newest = select(table).order_by(table.c.revision.desc()).limit(1)
-            row = self._run(newest).mappings().first()
+            row = self._run(_NEWEST).mappings().first()
             if row is None:
                 return None
             # By the digest, which is over them too: people may be thousands, and everything asks for this.
@@ -103,7 +107,7 @@ class Revisions(Repository):
 
     def _named(self, revision: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return whom a revision names, and of whom it has LoRA rows, sorted."""
-        (row,) = self._revisions(schema.revision.c.revision == revision)
+        (row,) = self._revisions(_ONE, revision=revision)
         return row.tags, row.lora_tags
 
     def always_named(self, tags: Collection[str], since: int) -> tuple[frozenset[str], frozenset[str]]:
@@ -126,7 +130,7 @@ class Revisions(Repository):
 
     def list(self) -> Sequence[RevisionRow]:
         """Return all revisions, oldest first."""
-        return self._revisions()
+        return self._revisions(_ALL)
 
     def erase(self, tags: Iterable[str]) -> Sequence[int]:
         """Wipe the content of every revision that names one of the tags; returns their numbers.
@@ -162,16 +166,10 @@ class Revisions(Repository):
         self._update(schema.revision, schema.revision.c.revision.in_(numbers), state="erased", ciphertext=None)
         return numbers
 
-    def _revisions(self, *conditions: Any) -> Sequence[RevisionRow]:
-        query = select(schema.revision).where(*conditions).order_by(schema.revision.c.revision)
-        rows = self._run(query).mappings().all()
-        named, tags, lora_tags = (
-            schema.revision_tag,
-            defaultdict[int, list[str]](list),
-            defaultdict[int, list[str]](list),
-        )
-        mine = named.c.revision.in_([row["revision"] for row in rows])
-        for row in self._run(select(named).where(mine).order_by(named.c.tag)):
+    def _revisions(self, query: Select[Any], **values: Any) -> Sequence[RevisionRow]:
+        rows = self._run(query, values).mappings().all()
+        tags, lora_tags = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
+        for row in self._run(_WHOM_THEY_NAME, {"revision": [row["revision"] for row in rows]}):
             tags[row.revision].append(row.tag)
             if row.in_lora:
                 lora_tags[row.revision].append(row.tag)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sqlalchemy import func, select
 
 from fleet.domain.tags import validate_tag, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.repository import Repository, equal, given
 from fleet.store.rows import ContributionRow, SubjectRow
+
+_SUBJECT = schema.subject.c
+_ALL = select(_SUBJECT.tag, _SUBJECT.forgotten_generation, _SUBJECT.canary).order_by(_SUBJECT.tag)
+_ONE, _IN_STATE = _ALL.where(given(_SUBJECT.tag)), _ALL.where(given(_SUBJECT.state))
 
 
 class Subjects(Repository):
@@ -20,8 +23,7 @@ class Subjects(Repository):
 
     def find(self, tag: str) -> SubjectRow | None:
         """Return the subject, forgotten or not; None if the tag was never seen."""
-        found = self._subjects(schema.subject.c.tag == tag)
-        return found[0] if found else None
+        return self._row(SubjectRow, _ONE, tag=tag)
 
     def get(self, tag: str) -> SubjectRow:
         """Return the subject, forgotten or not; `NotFoundError` if the tag was never seen."""
@@ -36,7 +38,7 @@ class Subjects(Repository):
 
     def list(self, *, forgotten: bool = False) -> Sequence[SubjectRow]:
         """Return the active subjects, canaries among them, by tag; or the forgotten ones."""
-        return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
+        return self._rows(SubjectRow, _IN_STATE, state="forgotten" if forgotten else "active")
 
     def count(self) -> int:
         """Return how many people are enrolled, canaries not among them."""
@@ -176,16 +178,11 @@ class Subjects(Repository):
 
     def canaries(self) -> Sequence[SubjectRow]:
         """Return all planted subjects, those that campaigns have used up among them."""
-        return self._subjects(schema.subject.c.canary)
+        return self._rows(SubjectRow, _ALL.where(_SUBJECT.canary))
 
     def live_canaries(self) -> builtins.list[str]:
         """Return the tags of planted subjects that no campaign has used up, sorted."""
         return [subject.tag for subject in self.list() if subject.canary]
-
-    def _subjects(self, condition: Any) -> Sequence[SubjectRow]:
-        table = schema.subject
-        query = select(table.c.tag, table.c.forgotten_generation, table.c.canary)
-        return self._rows(SubjectRow, query.where(condition).order_by(table.c.tag))
 
     def _add(self, tag: str, *, canary: bool = False) -> None:
         self._insert(schema.subject, tag=tag, state="active", canary=canary)

@@ -8,11 +8,17 @@ from sqlalchemy import func, select
 
 from fleet.errors import NotFoundError
 from fleet.store import schema
-from fleet.store.repository import Repository
+from fleet.store.repository import Repository, one_of
 from fleet.store.rows import TreeLeafRow
 from fleet.trust.merkle import InclusionProof, MerkleTree, Subtree, complete_subtrees, leaf_hash, node_hash
 
 _LEAVES_AT_ONCE = 10_000
+
+
+_LEAF, _INNER = schema.tree_leaf.c, schema.tree_node.c
+_LEAVES = select(_LEAF.leaf_index, _LEAF.hash).where(one_of(_LEAF.leaf_index))
+_INNER_NODES = select(_INNER.position, _INNER.hash).where(one_of(_INNER.position))
+_LAST_LEAF = select(func.max(_LEAF.leaf_index))
 
 
 class Tree(Repository, MerkleTree):
@@ -44,7 +50,7 @@ class Tree(Repository, MerkleTree):
 
         def read() -> int:
             # Not a count: that reads them all.
-            found = self._run(select(func.max(schema.tree_leaf.c.leaf_index))).scalar()
+            found = self._run(_LAST_LEAF).scalar()
             return 0 if found is None else int(found) + 1
 
         return self._once(schema.tree_leaf, "size", read)
@@ -60,15 +66,14 @@ class Tree(Repository, MerkleTree):
 
     def subtree_hashes(self, subtrees: Collection[Subtree]) -> Mapping[Subtree, bytes]:
         """Return the hashes of complete subtrees."""
-        leaf, node = schema.tree_leaf.c, schema.tree_node.c
         leaves = {subtree.place: subtree for subtree in subtrees if not subtree.level}
         inner = {subtree.position: subtree for subtree in subtrees if subtree.level}
         found: dict[Subtree, bytes] = {}
         if leaves:
-            rows = self._run(select(leaf.leaf_index, leaf.hash).where(leaf.leaf_index.in_(leaves)))
+            rows = self._run(_LEAVES, {"leaf_index": list(leaves)})
             found |= {leaves[row.leaf_index]: row.hash for row in rows}
         if inner:
-            rows = self._run(select(node.position, node.hash).where(node.position.in_(inner)))
+            rows = self._run(_INNER_NODES, {"position": list(inner)})
             found |= {inner[row.position]: row.hash for row in rows}
         return found
 
