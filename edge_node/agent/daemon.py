@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 # The SuperNode keeps its port over restarts.
 _PORTS = range(20_000, 32_000)
-#: Of the SuperNode: to start it takes two CPU seconds, and one that followed a SIGKILL is refused for up to a minute.
+#: Of the SuperNode: to start it takes two CPU seconds, and one that is refused may have to wait for a minute.
 _BACKOFF = Backoff(first_s=10.0, longest_s=20.0)
 
 
@@ -197,8 +197,9 @@ def _build_engine(
 def _supernode(folder: StateFolder, enrollment: EnrollNodeResponse, engine_address: str) -> SupervisedProcess:
     """Return the supervised `flower-supernode` of this node, not started yet.
 
-    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with code 305: it
-    is started again until it is let in. `NodeError` if Flower is not installed.
+    After a SIGKILL the SuperLink takes the old one for online. The coordinator's proxy says for the new one that it has
+    left, unless it was restarted meanwhile: then the new one ends with code 305, and is started again until it is let
+    in, for up to a minute. `NodeError` if Flower is not installed.
     """
     folder.create()
     write_atomically(folder.flower_ca, enrollment.flower_ca_pem.encode())

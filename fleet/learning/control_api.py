@@ -1,4 +1,4 @@
-"""Private API of Flower, used here only: node ids of public keys.
+"""Private API of Flower, used here only: node ids of public keys, and the message by which a SuperNode leaves.
 
 `flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the installed Flower
 by `tests/integration/learning/test_superlink_control.py`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives import serialization
 from flwr.proto.control_pb2 import ListNodesRequest
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import bytes_to_public_key
@@ -37,3 +38,8 @@ def supernode_ids_by_key(address: str, ca_pem: bytes) -> dict[bytes, int]:
         for node in nodes
         if node.status != UNREGISTERED
     }
+
+
+def deactivation(node_id: int) -> bytes:
+    """Return the message of the Fleet API by which the SuperNode of a Flower node id leaves."""
+    return DeactivateNodeRequest(node_id=node_id).SerializeToString()

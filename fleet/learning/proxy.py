@@ -4,10 +4,14 @@ Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reach
 node. Nodes therefore get the address of this proxy. It ends TLS with the coordinator's certificate and passes requests
 on unchanged: a SuperNode signs its timestamp and puts key and signature in headers
 (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
+
+One thing it says for a node: after a SIGKILL the SuperLink takes a SuperNode for online a minute longer, and refuses
+the next one of the same key. That one's proof of its key also bears that the silent one has left.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import logging
@@ -21,7 +25,12 @@ from functools import lru_cache
 
 import httpx
 import uvicorn
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+    load_ssh_public_key,
+)
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
@@ -29,7 +38,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fleet.domain.addresses import host_port
-from fleet.learning.errors import FleetProxyError
+from fleet.learning.errors import FleetProxyError, LearningPlaneError
 from fleet.trust.tls import ServerFiles
 
 logger = logging.getLogger(__name__)
@@ -43,6 +52,8 @@ UPSTREAM_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 15.0
 #: A SuperNode asks for messages every three seconds; the SuperLink itself takes it for online a minute longer.
 SILENCE_LIMIT_S = 15.0
+#: One that has missed two of these has given way to another process with its key.
+SUCCESSION_S = 7.0
 
 # Of flwr.supercore.constant: the caller's key, PEM in base64; the SuperLink checks the signature beside it.
 _KEY_HEADER = "flwr-public-key"
@@ -75,6 +86,8 @@ class FleetProxy:
         Where it listens; port 0 picks a free one.
     called
         Host under which nodes reach it, if that is another one.
+    farewell
+        Returns the message by which the SuperNode of a key (OpenSSH text) leaves: `SuperLink.farewell`.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class FleetProxy:
         upstream_address: str,
         upstream_tls: ssl.SSLContext,
         certificate: ServerFiles,
+        farewell: Callable[[str], bytes],
         *,
         host: str = "127.0.0.1",
         called: str = "",
@@ -91,7 +105,7 @@ class FleetProxy:
     ) -> None:
         self._upstream, self._upstream_tls = f"https://{upstream_address}", upstream_tls
         self._certificate, self._host, self._port = certificate, host, port
-        self._called = called or host
+        self._called, self._farewell = called or host, farewell
         self._max_body_bytes, self._clock = max_body_bytes, clock
         # When the SuperLink last served a SuperNode, by the key in its requests.
         self._served_s: dict[str, float] = {}
@@ -167,8 +181,7 @@ class FleetProxy:
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now; a proxy that does not run cannot know of any.
 
-        One that was killed is online for the SuperLink for another minute, and its successor is refused so long: a
-        round that asked it would wait for it.
+        One that was killed is online for the SuperLink for another minute: a round that asked it would wait for it.
 
         The key is that of `NodeIdentity.flower_public_key` (OpenSSH text).
         """
@@ -212,14 +225,8 @@ class FleetProxy:
             return PlainTextResponse("content-length is not a number\n", status_code=400)
         if length > self._max_body_bytes:
             return self._too_large()
-        outgoing = client.build_request(
-            "POST",
-            self._upstream + request.scope["raw_path"].decode("ascii"),
-            headers=[(k, v) for k, v in request.headers.items() if k not in _HOP_BY_HOP],
-            content=self._bounded(request),
-        )
         try:
-            answer = await client.send(outgoing, stream=True)
+            answer = await self._answered(client, request)
         except _BodyTooLargeError:
             return self._too_large()
         except ClientDisconnect:
@@ -236,6 +243,40 @@ class FleetProxy:
             headers={k: v for k, v in answer.headers.items() if k not in _HOP_BY_HOP},
             background=BackgroundTask(answer.aclose),
         )
+
+    async def _answered(self, client: httpx.AsyncClient, request: Request) -> httpx.Response:
+        headers = [(k, v) for k, v in request.headers.items() if k not in _HOP_BY_HOP]
+
+        async def asked(content: bytes | AsyncIterator[bytes]) -> httpx.Response:
+            url = self._upstream + request.scope["raw_path"].decode("ascii")
+            return await client.send(client.build_request("POST", url, headers=headers, content=content), stream=True)
+
+        if not request.url.path.endswith("/activate-node"):
+            return await asked(self._bounded(request))
+        body = b"".join([chunk async for chunk in self._bounded(request)])
+        answer = await asked(body)
+        if answer.status_code != httpx.codes.OK and await self._predecessor_left(client, headers):
+            await answer.aclose()
+            answer = await asked(body)
+        return answer
+
+    async def _predecessor_left(self, client: httpx.AsyncClient, headers: list[tuple[str, str]]) -> bool:
+        """Say for a SuperNode that is refused that the one before it has left, if that is silent; whether it has."""
+        key = dict(headers).get(_KEY_HEADER, "")
+        served_s = self._served_s.get(key)
+        if served_s is None:
+            return False
+        await asyncio.sleep(served_s + SUCCESSION_S - self._clock())
+        if self._served_s.get(key) != served_s:
+            return False
+        proof = [(name, value) for name, value in headers if name != "content-length"]
+        try:
+            message = await asyncio.to_thread(self._farewell, _key_in(key))
+            answer = await client.post(f"{self._upstream}/v1/fleet/deactivate-node", headers=proof, content=message)
+        except (LearningPlaneError, httpx.HTTPError) as error:
+            logger.warning("a SuperNode is refused while the one before it counts as online: %s", error)
+            return False
+        return answer.status_code == httpx.codes.OK
 
     async def _bounded(self, request: Request) -> AsyncIterator[bytes]:
         # A chunked request has no length to check beforehand.
@@ -254,3 +295,8 @@ class FleetProxy:
 def _header_of(flower_public_key: str) -> str:
     key = load_ssh_public_key(flower_public_key.encode())
     return base64.b64encode(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def _key_in(header: str) -> str:
+    key = load_pem_public_key(base64.b64decode(header))
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -127,7 +127,9 @@ class SuperLink:
     ) -> FleetProxy:
         """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it."""
         port = port or remembered_port(self.folder / "proxy.port")
-        return FleetProxy(self.control_address, self.tls_context(), certificate, host=host, called=called, port=port)
+        return FleetProxy(
+            self.control_address, self.tls_context(), certificate, self.farewell, host=host, called=called, port=port
+        )
 
     def tls_context(self) -> ssl.SSLContext:
         """Return a TLS client context that trusts this SuperLink's authority alone."""
@@ -157,6 +159,12 @@ class SuperLink:
         `FlowerCommandError` if it is not registered, or Flower does not answer.
         """
         self.command("supernode", "unregister", str(flower_node_id))
+
+    def farewell(self, public_key_text: str) -> bytes:
+        """Return the message by which the SuperNode of a key leaves; `LearningPlaneError` if none is registered."""
+        from fleet.learning.control_api import deactivation
+
+        return deactivation(self._registered_id(public_key_text))
 
     def _registered_id(self, public_key_text: str) -> int:
         # `flwr supernode list` names no keys: only the API behind it tells which id a key got.

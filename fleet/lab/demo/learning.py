@@ -47,8 +47,7 @@ def wait_replayed(client: FleetClient, deadline: Deadline, say: Callable[[str], 
         return [shard.shard for shard in client.get_cohorts().cohorts if shard.HasField("replay_from")]
 
     for shard in waiting():
-        # Flower takes a SuperNode that was killed for online for two of its heartbeats of 30 s.
-        say(f"shard {shard} is trained again when the nodes of its log are back: a killed one takes Flower a minute")
+        say(f"shard {shard} is trained again when the nodes of its log are back")
     deadline.until("every shard is trained again without them", lambda: not waiting() or None)
 
 

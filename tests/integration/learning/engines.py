@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -98,6 +99,12 @@ class ProbeNode(EngineServiceServicer):
             environment=process_environment(self._folder / "home"),
         )
         self._supernode.start()
+
+    def kill_supernode(self) -> None:
+        """Kill the SuperNode with SIGKILL; another one is started."""
+        assert self._supernode is not None
+        (supernode,) = psutil.Process(self._supernode.pid).children()
+        supernode.kill()
 
     def stop(self) -> None:
         if self._supernode is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -82,6 +84,20 @@ def test_supernodes_come_online_through_the_proxy_of_an_attached_coordinator(pla
     # Ours to use, not ours to end.
     plane.attached.stop()
     plane.superlink.wait_ready(5.0)
+
+
+def test_a_supernode_that_was_killed_is_followed_by_another_at_once(plane: Plane) -> None:
+    log_path = plane.superlink.folder / "superlink.log"
+    node_id, node = next(iter(plane.nodes.items()))
+    let_in = f"Activated node_id={node_id}"
+    before = log_path.read_text().count(let_in)
+    node.kill_supernode()
+    # Flower itself would refuse it for two heartbeats of 30 s.
+    deadline_s = time.monotonic() + 25
+    while log_path.read_text().count(let_in) == before:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    assert f"Deactivated node_id={node_id}" in log_path.read_text()
 
 
 def test_stopping_leaves_no_process_behind(plane: Plane) -> None:

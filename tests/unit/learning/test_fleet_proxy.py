@@ -5,6 +5,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from fleet.learning.errors import FleetProxyError
+from fleet.learning.errors import FleetProxyError, LearningPlaneError
 from fleet.learning.proxy import SILENCE_LIMIT_S, FleetProxy
 from fleet.trust.tls import ServerFiles, authority_in
 from tests.tls import issued
@@ -25,11 +26,17 @@ from tests.tls import issued
 MAX_BODY_BYTES = 1000
 
 
+def farewell(key: str) -> bytes:
+    return b"farewell"
+
+
 class Upstream:
     """What stands behind the proxy: tells what it got."""
 
     def __init__(self, files: ServerFiles) -> None:
         self.paths: list[str] = []
+        #: Whether somebody was said to have left.
+        self.has_left = False
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
@@ -48,9 +55,10 @@ class Upstream:
     async def answer(self, request: Request) -> JSONResponse:
         self.paths.append(request.url.path)
         body = await request.body()
+        self.has_left = self.has_left or body == farewell("")
         return JSONResponse(
             {"headers": dict(request.headers), "length": len(body)},
-            status_code=412 if body == b"refuse" else 200,
+            status_code=412 if body == b"refuse" or (body == b"next" and not self.has_left) else 200,
             headers={"x-flower": "yes"},
         )
 
@@ -79,7 +87,7 @@ def upstream(files: ServerFiles) -> Iterator[Upstream]:
 
 @pytest.fixture
 def proxy(files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream) -> Iterator[FleetProxy]:
-    proxy = FleetProxy(upstream.address, tls, files, max_body_bytes=MAX_BODY_BYTES)
+    proxy = FleetProxy(upstream.address, tls, files, farewell, max_body_bytes=MAX_BODY_BYTES)
     proxy.start()
     yield proxy
     proxy.stop()
@@ -114,21 +122,28 @@ def test_the_answer_keeps_its_status(client: httpx.Client) -> None:
     assert client.post("/v1/fleet/activate-node", content=b"refuse").status_code == 412
 
 
-def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has_left(
-    files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream
-) -> None:
-    now = [0.0]
+def supernode() -> tuple[str, dict[str, str]]:
+    """Return the key of a SuperNode, and the header with it."""
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
-    mine = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    proxy = FleetProxy(upstream.address, tls, files, clock=lambda: now[0])
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(), {
+        "flwr-public-key": b64encode(pem).decode()
+    }
+
+
+def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has_left(
+    files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.learning.proxy.SUCCESSION_S", 0.0)
+    now = [0.0]
+    mine, headers = supernode()
+    proxy = FleetProxy(upstream.address, tls, files, farewell, clock=lambda: now[0])
     assert not proxy.is_gone(mine), "nothing is known before it runs"
     proxy.start()
     try:
         with httpx.Client(base_url=f"https://{proxy.address}", verify=tls, trust_env=False) as client:
 
             def call(verb: str, content: bytes = b"") -> bool:
-                headers = {"flwr-public-key": b64encode(pem).decode()}
                 client.post(f"/v1/fleet/{verb}", content=content, headers=headers)
                 return proxy.is_gone(mine)
 
@@ -142,6 +157,41 @@ def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has
             assert call("deactivate-node")
     finally:
         proxy.stop()
+
+
+@pytest.mark.parametrize("before", ["silent", "alive", "unknown", "unregistered"])
+def test_a_supernode_follows_one_of_its_key_that_the_superlink_knew_and_that_is_silent(
+    files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    mine, headers = supernode()
+    asked_for: list[str] = []
+
+    def told(key: str) -> bytes:
+        asked_for.append(key)
+        if before == "unregistered":
+            raise LearningPlaneError("nobody has this key")
+        return farewell(key)
+
+    monkeypatch.setattr("fleet.learning.proxy.SUCCESSION_S", 0.5)
+    proxy = FleetProxy(upstream.address, tls, files, told)
+    proxy.start()
+    try:
+        with httpx.Client(
+            base_url=f"https://{proxy.address}/v1/fleet", headers=headers, verify=tls, trust_env=False
+        ) as client:
+            if before != "unknown":
+                client.post("/pull-messages")
+            with ThreadPoolExecutor() as threads:
+                answer = threads.submit(client.post, "/activate-node", content=b"next")
+                while before == "alive" and not answer.done():
+                    client.post("/pull-messages")
+            let_in = answer.result().status_code == 200
+            assert proxy.is_gone(mine) == (not let_in and before != "alive")
+    finally:
+        proxy.stop()
+
+    assert let_in == upstream.has_left == (before == "silent")
+    assert asked_for == ([mine] if before in {"silent", "unregistered"} else [])
 
 
 @pytest.mark.parametrize(
@@ -193,7 +243,7 @@ def test_a_superlink_of_another_authority_is_not_trusted(
     files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream, tmp_path: Path
 ) -> None:
     stranger = ssl.create_default_context(cadata=issued(tmp_path)[1].pem.decode())
-    proxy = FleetProxy(upstream.address, stranger, files)
+    proxy = FleetProxy(upstream.address, stranger, files, farewell)
     proxy.start()
     try:
         response = httpx.post(f"https://{proxy.address}/v1/fleet/get-run", verify=tls, trust_env=False)
@@ -206,26 +256,26 @@ def test_a_superlink_of_another_authority_is_not_trusted(
 
 def test_a_taken_port_is_a_clear_error(files: ServerFiles, tls: ssl.SSLContext, proxy: FleetProxy) -> None:
     port = int(proxy.address.rpartition(":")[2])
-    second = FleetProxy("127.0.0.1:1", tls, files, port=port)
+    second = FleetProxy("127.0.0.1:1", tls, files, farewell, port=port)
 
     with pytest.raises(FleetProxyError, match=f"cannot listen on 127.0.0.1:{port}"):
         second.start()
 
 
 def test_a_stopped_proxy_gives_its_port_back(files: ServerFiles, tls: ssl.SSLContext) -> None:
-    first = FleetProxy("127.0.0.1:1", tls, files)
+    first = FleetProxy("127.0.0.1:1", tls, files, farewell)
     first.start()
     port = int(first.address.rpartition(":")[2])
     first.stop()
 
-    second = FleetProxy("127.0.0.1:1", tls, files, port=port)
+    second = FleetProxy("127.0.0.1:1", tls, files, farewell, port=port)
     second.start()
     second.stop()
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path, upstream: Upstream) -> None:
     files, authority = issued(tmp_path)
-    proxy = FleetProxy(upstream.address, ssl.create_default_context(), files)
+    proxy = FleetProxy(upstream.address, ssl.create_default_context(), files, farewell)
     proxy.start()
     try:
         host, port = proxy.address.split(":")
@@ -241,7 +291,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path, upstre
 
 
 def test_nodes_are_told_the_name_that_the_certificate_has(files: ServerFiles, tls: ssl.SSLContext) -> None:
-    proxy = FleetProxy("127.0.0.1:1", tls, files, called="fleet.example")
+    proxy = FleetProxy("127.0.0.1:1", tls, files, farewell, called="fleet.example")
     proxy.start()
     proxy_address = proxy.address
     proxy.stop()
