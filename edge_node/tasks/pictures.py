@@ -73,11 +73,12 @@ class _Sketch:
     def disc(self, centre: Point, radius: float, colour: Colour, *, tall: float = 1.0) -> None:
         """Add a disc, or an ellipse that is `tall` times as tall as it is wide."""
         x, y = self._x - centre[0], (self._y - centre[1]) / tall
-        self.parts.append(_Part((np.hypot(x, y) - radius) * min(1.0, tall), colour))
+        self.parts.append(_Part((np.sqrt(x * x + y * y) - radius) * min(1.0, tall), colour))
 
     def ring(self, centre: Point, radius: float, width: float, colour: Colour) -> None:
         """Add a ring of this mean radius."""
-        distance = np.hypot(self._x - centre[0], self._y - centre[1])
+        x, y = self._x - centre[0], self._y - centre[1]
+        distance = np.sqrt(x * x + y * y)
         self.parts.append(_Part(np.abs(distance - radius) - width / 2, colour))
 
     def shape(self, points: Iterable[Point], colour: Colour) -> None:
@@ -87,11 +88,18 @@ class _Sketch:
         inside = np.zeros(self._x.shape, bool)
         for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
             ex, ey, wx, wy = bx - ax, by - ay, self._x - ax, self._y - ay
-            along = np.clip((wx * ex + wy * ey) / (ex * ex + ey * ey), 0, 1)
-            near = np.minimum(near, np.hypot(wx - along * ex, wy - along * ey))
-            crossed = (ay <= self._y) != (by <= self._y)
+            along = (wx * ex + wy * ey) / (ex * ex + ey * ey)
+            np.maximum(along, 0, out=along)
+            np.minimum(along, 1, out=along)
             left = ex * wy - ey * wx
-            inside ^= crossed & ((left > 0) == (by > ay))
+            inside ^= ((ay <= self._y) != (by <= self._y)) & ((left > 0) == (by > ay))
+            # The distance to this side, squared.
+            wx -= along * ex
+            wy -= along * ey
+            wx *= wx
+            wy *= wy
+            np.minimum(near, wx + wy, out=near)
+        near = np.sqrt(near)
         self.parts.append(_Part(np.where(inside, -near, near), colour))
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
