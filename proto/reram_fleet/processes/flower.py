@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from reram_fleet.errors import FleetError
+from reram_fleet.processes.lean import write_programs
 from reram_fleet.v1 import types_pb2 as types
 
 #: Set in every process of Flower that we start: no telemetry, no update check, no installs, no network.
@@ -46,17 +47,20 @@ ENGINE_TOKEN_FILE_KEY = "engine-token-file"
 def process_environment(home: Path) -> dict[str, str]:
     """Return what every process of Flower that we start gets, on top of our own environment.
 
-    `home` becomes FLWR_HOME: a folder of this SuperLink or SuperNode alone. Flower starts its helpers
-    (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the folder of this interpreter goes in front of
-    PATH, so that it finds its own version of them. A proxy for the outside must never see what stays on the loopback
-    interface.
+    `home` becomes FLWR_HOME: a folder of this SuperLink or SuperNode alone, which gets programs (`lean`). Flower starts
+    its helpers (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: these, and the folder of this
+    interpreter, go in front of PATH, so that it finds its own version of them. A proxy for the outside must never see
+    what stays on the loopback interface.
     """
+    write_programs(home / "bin")
     loopback = ["127.0.0.1", "localhost"]
     no_proxy = ",".join([*filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")]), *loopback])
     return {
         **ENVIRONMENT,
         "FLWR_HOME": str(home),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join(
+            [str(home / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        ),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
     }
