@@ -42,10 +42,10 @@ up: $(STAMP) ## Start a fleet that Prometheus watches, with people in it; says w
 down: $(STAMP) ## End the fleet of `make up`
 	$(BIN)/fleet down --state .fleet
 
-# Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
-# In the order of `testpaths`, fleets first: short files then fill what is left, and neither process is idle.
+# Real fleets mostly wait: a third process computes meanwhile (tests/conftest.py), and two cores are seldom idle. A
+# file's fixtures stay in one process. In the order of `testpaths`, fleets first: short files fill what is left.
 test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
 
 # As on other processors and thread counts; `make test` is the sixth setting. With two threads only what is exact: the
 # floats of other tests may be added up in another order, and so on processors without AVX, which hardly exist by now.

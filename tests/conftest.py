@@ -56,33 +56,43 @@ def pytest_collection():
         gc.freeze()
 
 
-#: Files whose tests look at one fleet, which takes a minute to get where they want it: by the first of them.
-ONE_FLEET = {
-    "tests/faults/test_node_killed.py": "tests/faults/test_coordinator_killed.py",
-    "tests/faults/test_superlink_killed.py": "tests/faults/test_planted_arrays.py",
-    "tests/faults/test_simulation_agrees.py": "tests/faults/test_planted_arrays.py",
-    "tests/faults/test_trained_in_shards.py": "tests/faults/test_planted_arrays.py",
-    "tests/integration/learning/test_superlink_control.py": "tests/integration/learning/test_learning_job.py",
-}
+#: Third process of tests that compute, from the last file on: while two fleets wait, cores are idle.
+GAP_FILLER, GAP_FILLER_NICENESS = "gw2", 5
+#: Where its files are.
+STARTING_NOTHING = "tests/unit/"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Let one process run all files that share a fleet: it would else be started in each process."""
+    """Let one process run all files that share a fleet, and a third one those that compute."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    gone = [file for file in {*ONE_FLEET, *ONE_FLEET.values()} if not (config.rootpath / file).is_file()]
-    if gone:
-        raise pytest.UsageError(f"tests/conftest.py names {', '.join(sorted(gone))}, which are not there")
-
-    class OneFleetScheduling(LoadFileScheduling):
+    class FleetScheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return ONE_FLEET.get(file, file)
+            # A folder that is a package has one fleet, which takes a minute to get where its tests want it.
+            file = Path(super()._split_scope(nodeid))
+            return str(file.parent if (config.rootpath / file.parent / "__init__.py").exists() else file)
 
-    return OneFleetScheduling(config, log)
+        def _assign_work_unit(self, node):
+            if node.gateway.id == GAP_FILLER:
+                # What is assigned is the first.
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
+        def _reschedule(self, node):
+            if node.gateway.id == GAP_FILLER and not next(reversed(self.workqueue), "").startswith(STARTING_NOTHING):
+                node.shutdown()
+            super()._reschedule(node)
+
+    return FleetScheduling(config, log)
+
+
+def pytest_configure():
+    """Let the process that fills gaps compute when nobody else would."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == GAP_FILLER:
+        os.nice(GAP_FILLER_NICENESS)
 
 
 _postgres: PostgresServer | None = None

@@ -99,7 +99,7 @@ class HowTos:
         return tag
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def how_tos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HowTos]:
     folder = tmp_path_factory.mktemp("how-tos")
     # A lease is over before anybody waits for it.

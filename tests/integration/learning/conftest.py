@@ -7,7 +7,7 @@ import pytest
 from tests.integration.learning.plane import Plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A learning plane, which the last test that looks at it ends."""
     plane = Plane.start(tmp_path_factory.mktemp("learning plane"))

@@ -1,6 +1,6 @@
 """Learning jobs over real processes: SuperLink, proxy, SuperNodes, our ServerApp, the nodes' ClientApp.
 
-A SuperLink that is killed within one: tests/faults/test_superlink_killed.py.
+A SuperLink that is killed within one: tests/faults/learning_fleet/test_superlink_killed.py.
 """
 
 from __future__ import annotations

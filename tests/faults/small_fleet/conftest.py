@@ -6,10 +6,9 @@ import pytest
 
 from fleet.local.fleet import LocalSettings
 from tests.faults.rig import Rig, running_rig
-from tests.faults.story import Story, run_story
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A coordinator and two nodes, without a learning plane, and one person who is never forgotten."""
     settings = LocalSettings(
@@ -26,10 +25,3 @@ def rig(shared_fleet: Rig) -> Rig:
     for node in range(2):
         shared_fleet.fleet.wait_serving(node, 60.0)
     return shared_fleet
-
-
-@pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """A fleet with a learning plane that learned, lost its SuperLink meanwhile, and forgot somebody."""
-    with run_story(tmp_path_factory.mktemp("story")) as finished:
-        yield finished

@@ -27,8 +27,8 @@ from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, 
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
+from tests.faults.learning_fleet.story import Story
 from tests.faults.planted import files_with, integer_pieces, lora_row, pieces, row_pieces
-from tests.faults.story import Story
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from fleet.documents import verdict_name
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS
 from fleet.domain.learning import JobState
-from tests.faults.story import ROUNDS, Story
+from tests.faults.learning_fleet.story import ROUNDS, Story
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,7 @@ from fleet.sim.fleet import SimulatedFleet
 from fleet.sim.gallery import load
 from hwmodel import Cost, Phase, load_preset
 from hwmodel.cost import sram_write
-from tests.faults.story import ROUNDS, Story
+from tests.faults.learning_fleet.story import ROUNDS, Story
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobState
 from fleet.lab.demo.enrolment import enrol, wait_active_everywhere
 from fleet.local.deadline import Deadline
+from tests.faults.learning_fleet.story import Story
 from tests.faults.rig import eventually
-from tests.faults.story import Story
 
 pytestmark = pytest.mark.slow
 
