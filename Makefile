@@ -14,7 +14,7 @@ export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin weights constraints clean
+.PHONY: help install demo up down test test-deployed test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin weights constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,8 +44,12 @@ down: $(STAMP) ## End the fleet of `make up`
 
 # Real fleets mostly wait: a third process computes meanwhile (tests/conftest.py), and two cores are seldom idle. A
 # file's fixtures stay in one process. In the order of `testpaths`, fleets first: short files fill what is left.
-test: $(STAMP) ## Run every test
+test: $(STAMP) ## Run the tests, but for those of the targets below
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
+
+# On machines that systemd boots, as root; and what pages say to type. They wait more than they compute.
+test-deployed: $(STAMP) ## Run the tests of fleets as they are installed and watched, of how-tos and notebooks
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/deployed
 
 # As on other processors and thread counts; `make test` is the sixth setting. With two threads only what is exact: the
 # floats of other tests may be added up in another order, and so on processors without AVX, which hardly exist by now.

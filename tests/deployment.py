@@ -17,7 +17,7 @@ import yaml
 
 from tests.components import lacking
 from tests.house import ROOT
-from tests.integration.docs.console import commands_of
+from tests.deployed.docs.console import commands_of
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"
@@ -87,7 +87,7 @@ def _mapping(networks: Any) -> dict[str, Any]:
 @cache
 def objects(overlay: str) -> tuple[Any, ...]:
     """Return what an overlay is, as Kubernetes is given it."""
-    return tuple(yaml.safe_load_all(run("kubectl", "kustomize", DEPLOY / "k8s/overlays" / overlay)))
+    return tuple(yaml.load_all(run("kubectl", "kustomize", DEPLOY / "k8s/overlays" / overlay), yaml.CSafeLoader))
 
 
 def of_kind(overlay: str, kind: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(path):
     )
     complaints = [line for line in done.stderr.splitlines() if "is not executable: No such file" not in line]
 
-    # Its programs are installed in tests/integration/deploy, where it is verified whole.
+    # Its programs are installed in tests/deployed/deploy, where it is verified whole.
     assert [line for line in complaints if path.name.partition(".")[0].rstrip("@") in line] == []
 
 

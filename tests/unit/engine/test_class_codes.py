@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -16,15 +18,20 @@ from edge_node.tasks.images import ImagesTask
 from hwmodel import Phase, load_preset
 
 TASK = ImagesTask.of(50)
-PUBLIC = TASK.images(TASK.public, test=False)
 BACKBONE = BackboneRecipe(steps=30, hardening_steps=0, batch=16, learning_rate=8e-3, warm_up=5, ema=0.9)
 RECIPE = ClassRecipe(rank=2, steps=5)
 TAG = "7" * 32
 
 
+@cache
+def public():
+    """Return the pictures that the backbone is trained on; drawn here, not when tests are collected."""
+    return TASK.images(TASK.public, test=False)
+
+
 @pytest.fixture(scope="module")
 def backbone():
-    return train_backbone(PUBLIC, 50, BACKBONE)
+    return train_backbone(public(), 50, BACKBONE)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def layout(backbone):
 
 
 def chips_of(backbone, *nodes):
-    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=PUBLIC)
+    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=public())
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.deployment import typed
-from tests.integration.deploy.machine import booted, wanted
+from tests.deployed.deploy.machine import booted, wanted
 
 DOCKER = """
 cat > /opt/reram-fleet/bin/docker <<'END'
 #!/bin/sh
-exec /opt/reram-fleet/bin/python -m tests.integration.deploy.compose_by_systemd "$@"
+exec /opt/reram-fleet/bin/python -m tests.deployed.deploy.compose_by_systemd "$@"
 END
 chmod 0755 /opt/reram-fleet/bin/docker
 # Users that images have, and names that networks give.

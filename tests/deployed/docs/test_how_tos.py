@@ -11,8 +11,8 @@ import pytest
 
 from tests.deployment import checker
 from tests.house import ROOT
-from tests.integration.docs.conftest import Guest, HowTos
-from tests.integration.docs.console import Command, commands_of
+from tests.deployed.docs.conftest import Guest, HowTos
+from tests.deployed.docs.console import Command, commands_of
 
 FOLDER = ROOT / "docs" / "operations"
 

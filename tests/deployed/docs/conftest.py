@@ -18,7 +18,7 @@ from fleet.local.fleet import LocalFleet, LocalSettings
 from tests.deployment import checker
 from tests.guest import FEATURES, Guest
 from tests.integration.coordinator.coordinator_process import eventually
-from tests.integration.docs.console import Console
+from tests.deployed.docs.console import Console
 from tests.unit.coordinator.small_fleet import captured
 
 
