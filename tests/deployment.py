@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from tests.components import lacking
-from tests.house import ROOT
 from tests.deployed.docs.console import commands_of
+from tests.house import ROOT
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deployment import typed
 from tests.deployed.deploy.machine import booted, wanted
+from tests.deployment import typed
 
 DOCKER = """
 cat > /opt/reram-fleet/bin/docker <<'END'

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.deployment import UNITS, typed, unit
 from tests.deployed.deploy.machine import booted, wanted
+from tests.deployment import UNITS, typed, unit
 
 #: The test's machine has them installed already, of this tree.
 INSTALLS = ("apt-get install ", "python3.11 -m venv ", "/opt/reram-fleet/bin/pip install ")

@@ -15,10 +15,10 @@ from reram_fleet.processes.flower import free_port
 
 from fleet.client import FleetClient
 from fleet.local.fleet import LocalFleet, LocalSettings
+from tests.deployed.docs.console import Console
 from tests.deployment import checker
 from tests.guest import FEATURES, Guest
 from tests.integration.coordinator.coordinator_process import eventually
-from tests.deployed.docs.console import Console
 from tests.unit.coordinator.small_fleet import captured
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.deployment import checker
-from tests.house import ROOT
 from tests.deployed.docs.conftest import Guest, HowTos
 from tests.deployed.docs.console import Command, commands_of
+from tests.deployment import checker
+from tests.house import ROOT
 
 FOLDER = ROOT / "docs" / "operations"
 
