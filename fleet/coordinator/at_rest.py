@@ -54,10 +54,8 @@ def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> b
 def owned_key_ids(tx: Transaction) -> set[str]:
     """Return the names of the key files that somebody in the store still owns."""
     owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
-    owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
     owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
-    owned |= {row.key_id for row in tx.cohorts.checkpoints()}
-    return owned
+    return owned.union(tx.revisions.key_ids(), tx.cohorts.key_ids())
 
 
 def drop_keyless(tx: Transaction, has: Callable[[str], bool]) -> None:

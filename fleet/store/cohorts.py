@@ -73,6 +73,7 @@ _ROUNDS = (
     select(_ROUND.c.nodes, _ROUND.c.inputs, _ROUND.c.rewritten).where(given(_ROUND.c.shard)).order_by(_ROUND.c.round)
 )
 _JOB_OF = select(_JOB).where(given(_JOB.c.job_id))
+_KEY_IDS = select(schema.cohort_checkpoint.c.key_id)
 
 
 class Cohorts(Repository):
@@ -89,6 +90,15 @@ class Cohorts(Repository):
     def list(self) -> Sequence[CohortShardRow]:
         """Return all shards in order."""
         return self._rows(self._shard, _SHARDS)
+
+    def unsettled(self) -> Sequence[CohortShardRow]:
+        """Return the shards that must be replayed, or are being audited, in order; without the history of others."""
+        found = self._run(_SHARDS).all()
+        return [
+            self.get(row.shard)
+            for row in found
+            if row.replay_from is not None or row.audit.get("state") == JobState.RUNNING
+        ]
 
     def get(self, shard: int) -> CohortShardRow:
         """Return a shard; `NotFoundError` if the fleet has none of this number."""
@@ -153,6 +163,10 @@ class Cohorts(Repository):
         columns = (table.c.shard, table.c.round.label("round_number"), table.c.ciphertext, table.c.key_id)
         query = select(*columns).order_by(table.c.shard, table.c.round)
         return self._rows(CohortCheckpointRow, query if shard is None else query.where(table.c.shard == shard))
+
+    def key_ids(self) -> Sequence[str]:
+        """Return the names of the key files of all checkpoints."""
+        return self._column(_KEY_IDS)
 
     def delete_checkpoints(self, shard: int, condition: Any) -> None:
         """Delete the checkpoints of a shard whose round meets a condition.

@@ -18,6 +18,7 @@ from fleet.store.rows import LearningJobRow
 _JOB = schema.learning_job
 _ONE = select(_JOB).where(given(_JOB.c.job_id))
 _OLDEST_FIRST = select(_JOB).order_by(_JOB.c.created_at_ms, _JOB.c.job_id)
+_OPEN = _OLDEST_FIRST.where(_JOB.c.state.not_in(sorted(FINISHED)))
 
 
 class LearningJobs(Repository):
@@ -95,7 +96,7 @@ class LearningJobs(Repository):
 
     def list_open(self) -> Sequence[LearningJobRow]:
         """Return the jobs that are queued or running, oldest first."""
-        return [row for row in self.list() if row.state not in FINISHED]
+        return self._rows(LearningJobRow, _OPEN)
 
     def next_attempt(self, job_id: str) -> LearningJobRow:
         """Start the next attempt of a queued job: RUNNING, attempt + 1, no Flower run yet.

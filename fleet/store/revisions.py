@@ -17,6 +17,7 @@ from fleet.store.rows import RevisionRow
 _REVISION, _NAMED = schema.revision, schema.revision_tag
 _ALL = select(_REVISION).order_by(_REVISION.c.revision)
 _ONE = _ALL.where(given(_REVISION.c.revision))
+_KEY_IDS = select(_REVISION.c.key_id).where(_REVISION.c.ciphertext.is_not(None))
 _NEWEST = select(_REVISION).order_by(_REVISION.c.revision.desc()).limit(1)
 _WHOM_THEY_NAME = select(_NAMED).where(one_of(_NAMED.c.revision)).order_by(_NAMED.c.tag)
 
@@ -131,6 +132,10 @@ class Revisions(Repository):
     def list(self) -> Sequence[RevisionRow]:
         """Return all revisions, oldest first."""
         return self._revisions(_ALL)
+
+    def key_ids(self) -> Sequence[str]:
+        """Return the names of the key files of all contents that are left."""
+        return self._column(_KEY_IDS)
 
     def erase(self, tags: Iterable[str]) -> Sequence[int]:
         """Wipe the content of every revision that names one of the tags; returns their numbers.

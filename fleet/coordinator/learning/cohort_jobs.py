@@ -114,7 +114,7 @@ class CohortJobs(Part):
         """See to it that shards that must be replayed are; returns whether anything changed."""
         settled = self._revisions.settled() is not None
         changed = False
-        for row in self._tx.cohorts.list():
+        for row in self._tx.cohorts.unsettled():
             # Before that, the rows of the shard are still on their way out.
             if row.replay_from is not None and settled:
                 changed |= self._replay(row, row.replay_from)
