@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import tempfile
 import tomllib
@@ -26,6 +27,9 @@ settings.load_profile("reram-fleet")
 # unless the caller says otherwise (`make test-cpu`).
 os.environ.update(ENVIRONMENT)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell lets what runs in the background ignore Ctrl-C; what tests start is to be interrupted all the same.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A file system in memory, if it has room: no test pulls the plug, so what is written need not reach a disk.
 MEMORY, ROOM_BYTES = "/dev/shm", 2 * 2**30
