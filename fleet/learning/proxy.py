@@ -6,7 +6,8 @@ on unchanged: a SuperNode signs its timestamp and puts key and signature in head
 (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
 
 One thing it says for a node: after a SIGKILL the SuperLink takes a SuperNode for online a minute longer, and refuses
-the next one of the same key. That one's proof of its key also bears that the silent one has left.
+the next one of the same key. That one's proof of its key also bears that the silent one has left. A SuperNode at work
+on a message is silent, too; but a device runs one, and whoever else has its key could say this without the proxy.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ UPSTREAM_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 15.0
 #: A SuperNode asks for messages every three seconds; the SuperLink itself takes it for online a minute longer.
 SILENCE_LIMIT_S = 15.0
-#: One that has missed two of these has given way to another process with its key.
+#: One that was silent for two of these gives way to another process with its key.
 SUCCESSION_S = 7.0
+#: How the SuperLink refuses to let a SuperNode in whose key it has checked (FLEET_NODE_ACTIVATION_FAILED).
+_REFUSED = httpx.codes.PRECONDITION_FAILED
 
 # Of flwr.supercore.constant: the caller's key, PEM in base64; the SuperLink checks the signature beside it.
 _KEY_HEADER = "flwr-public-key"
@@ -191,11 +194,13 @@ class FleetProxy:
         return served_s is None or self._clock() - served_s > SILENCE_LIMIT_S
 
     def _note(self, key: str, path: str, status: int) -> None:
-        # Only of those whom the SuperLink knows: anybody can send a key.
-        if status == httpx.codes.OK and not path.endswith("/deactivate-node"):
-            self._served_s[key] = self._clock()
-        elif path.endswith("activate-node"):
+        # Only what the SuperLink has checked whose it is: anybody can send a key.
+        if status not in (httpx.codes.OK, _REFUSED):
+            return
+        if path.endswith("/deactivate-node") or (status == _REFUSED and path.endswith("/activate-node")):
             self._served_s.pop(key, None)
+        elif status == httpx.codes.OK:
+            self._served_s[key] = self._clock()
 
     def _application(self) -> Starlette:
         @contextlib.asynccontextmanager
@@ -255,7 +260,7 @@ class FleetProxy:
             return await asked(self._bounded(request))
         body = b"".join([chunk async for chunk in self._bounded(request)])
         answer = await asked(body)
-        if answer.status_code != httpx.codes.OK and await self._predecessor_left(client, headers):
+        if answer.status_code == _REFUSED and await self._predecessor_left(client, headers):
             await answer.aclose()
             answer = await asked(body)
         return answer

@@ -56,9 +56,10 @@ class Upstream:
         self.paths.append(request.url.path)
         body = await request.body()
         self.has_left = self.has_left or body == farewell("")
+        status_codes = {b"forged": 401, b"refuse": 412, b"next": 200 if self.has_left else 412}
         return JSONResponse(
             {"headers": dict(request.headers), "length": len(body)},
-            status_code=412 if body == b"refuse" or (body == b"next" and not self.has_left) else 200,
+            status_code=status_codes.get(body, 200),
             headers={"x-flower": "yes"},
         )
 
@@ -154,6 +155,8 @@ def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has
             now[0] += SILENCE_LIMIT_S + 1
             assert proxy.is_gone(mine)
             assert not call("pull-messages")
+            assert not call("activate-node", b"forged"), "whoever sent it has not shown that the key is theirs"
+            assert not call("deactivate-node", b"forged")
             assert call("deactivate-node")
     finally:
         proxy.stop()
