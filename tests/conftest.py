@@ -63,7 +63,7 @@ def pytest_collection():
 #: Third process of tests that compute, from the last file on: while two fleets wait, cores are idle.
 GAP_FILLER, GAP_FILLER_NICENESS = "gw2", 5
 #: Where its files are.
-STARTING_NOTHING = "tests/unit/"
+COMPUTING = "tests/unit/"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,7 +86,7 @@ def pytest_xdist_make_scheduler(config, log):
             super()._assign_work_unit(node)
 
         def _reschedule(self, node):
-            if node.gateway.id == GAP_FILLER and not next(reversed(self.workqueue), "").startswith(STARTING_NOTHING):
+            if node.gateway.id == GAP_FILLER and not next(reversed(self.workqueue), "").startswith(COMPUTING):
                 node.shutdown()
             super()._reschedule(node)
 

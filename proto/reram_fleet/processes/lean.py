@@ -1,7 +1,7 @@
 """Programs of Flower, started without what else their packages import.
 
-`flower-superexec` runs beside each SuperLink and SuperNode, `flwr-clientapp` starts for each message to a node: of what
-they import, nearly half is a server in the same package that they do not run.
+`flower-superexec` runs beside each SuperLink and SuperNode, `flwr-clientapp` starts for each message to a node: both
+import other programs of their package, a SuperNode with its database among them, that they do not run.
 """
 
 from __future__ import annotations
