@@ -11,6 +11,7 @@ from fleet.cli.exits import PartialError
 from fleet.cli.output import note
 from fleet.documents import forget_document
 from fleet.domain.campaign import CampaignState
+from fleet.domain.cohort import AUDIT_RUNNING
 from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
@@ -94,7 +95,10 @@ def wait_for_audit(client: FleetClient, shard: int, timeout_s: float) -> CohortS
     def look(_: float) -> Iterator[tuple[str, CohortShard | None]]:
         for found in client.get_cohorts().cohorts:
             if found.shard == shard:
-                yield f"audit of shard {shard}: {found.audit.state}", found if found.audit.state != "running" else None
+                yield (
+                    f"audit of shard {shard}: {found.audit.state}",
+                    found if found.audit.state != AUDIT_RUNNING else None,
+                )
 
     hint = "it goes on; look with `fleet learn cohorts`"
     return _wait(f"the audit of shard {shard} is not over", look, timeout_s, note, hint=hint)

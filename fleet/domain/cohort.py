@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+#: State of an audit that goes on.
+AUDIT_RUNNING = "running"
+
 
 @dataclass(frozen=True)
 class LoggedRound:
