@@ -70,9 +70,15 @@ class HowTos:
         self.prometheus.send_signal(signal.SIGHUP)
 
     def forget(self, tag: str) -> None:
-        """Have somebody forgotten."""
+        """Have somebody forgotten; returns once every connected node has that in its log."""
         with self.fleet.client() as client:
             client.create_forget(new_tag(), [tag])
+
+        def arrived(client: FleetClient) -> bool:
+            newest = client.get_fleet().generation
+            return all(each.generation == newest for each in client.list_nodes().items if each.connected)
+
+        self.seen("the forget is in the log of every connected node", arrived)
 
     def newest_campaign(self) -> str:
         """Return the id of the newest forget."""
