@@ -1,4 +1,4 @@
-"""Components that tests want: a test without one is skipped, but in CI it fails."""
+"""What tests want of a machine, installed or allowed: a test without it is skipped, but in CI it fails."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ WITHOUT_ROOT = os.geteuid() != 0 and "CI" not in os.environ
 
 
 def lacking(reason: str) -> None:
-    """End the test for want of something that can be had: fail it in CI, skip it elsewhere."""
+    """End the test for want of something: fail it in CI, skip it elsewhere."""
     (pytest.fail if "CI" in os.environ else pytest.skip)(reason)

@@ -18,7 +18,7 @@ from fleet.coordinator.folder import CoordinatorFolder
 from fleet.doctor.findings import State
 from fleet.doctor.isolation import walls
 from fleet.store.database import Store
-from tests.components import WITHOUT_ROOT
+from tests.components import WITHOUT_ROOT, lacking
 from tests.integration.coordinator.coordinator_process import eventually
 
 Look = Callable[..., tuple[int, list[dict[str, str]]]]
@@ -152,7 +152,7 @@ def test_a_superlink_under_root_is_a_warning_whoever_the_coordinator_is(sleeper,
 
 def test_namespaces_are_enough_only_with_a_file_system_that_has_no_keys(sleeper, keys):
     if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
-        pytest.skip("this machine lets nobody make a user namespace")
+        lacking("this machine lets nobody make a user namespace")
     cage = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
 
     (finding,) = walls(sleeper(), sleeper(*cage), "running", keys)
