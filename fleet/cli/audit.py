@@ -12,6 +12,7 @@ from fleet.cli.output import Format, OutputFormat, note, show, table
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_audit
 from fleet.documents import cohort_document, document
+from fleet.domain.cohort import AuditState
 
 app = typer.Typer(help="Re-execute what can be re-executed.", no_args_is_help=True)
 
@@ -39,5 +40,5 @@ def cohort(
         note(audit["detail"])
     if audit["state"] == "inconclusive":
         raise typer.Exit(ExitCode.PARTIAL)
-    if audit["state"] != "reproduced":
+    if audit["state"] != AuditState.REPRODUCED:
         raise typer.Exit(ExitCode.FAILED)

@@ -11,7 +11,7 @@ from fleet.cli.exits import PartialError
 from fleet.cli.output import note
 from fleet.documents import forget_document
 from fleet.domain.campaign import CampaignState
-from fleet.domain.cohort import AUDIT_RUNNING
+from fleet.domain.cohort import AuditState
 from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
@@ -97,7 +97,7 @@ def wait_for_audit(client: FleetClient, shard: int, timeout_s: float) -> CohortS
             if found.shard == shard:
                 yield (
                     f"audit of shard {shard}: {found.audit.state}",
-                    found if found.audit.state != AUDIT_RUNNING else None,
+                    found if found.audit.state != AuditState.RUNNING else None,
                 )
 
     hint = "it goes on; look with `fleet learn cohorts`"

@@ -16,6 +16,7 @@ from fleet.coordinator.revisions.canaries import LIVE, planted
 from fleet.coordinator.wire_enums import ENERGY_PHASE, LEARNING_KIND, QUARANTINE_REASON, SERVE_STATE
 from fleet.coordinator.work import Part, Work
 from fleet.domain.campaign import CampaignState
+from fleet.domain.cohort import AuditState
 from fleet.domain.execution import EXCEPTED, SUCCESS, UNHEARD, ExecutionState
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
@@ -207,7 +208,7 @@ class Views(Part):
                 replay_from=row.replay_from,
                 replay_job_id=row.replay_job_id or "",
                 digest=lora_digest(self._cohorts.rows_of(row.history.shard)),
-                audit=wire.CohortAudit(**{"state": "none", **row.audit}),
+                audit=wire.CohortAudit(**{"state": AuditState.NONE, **row.audit}),
             )
             for row in self._tx.cohorts.list()
         ]

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
-#: State of an audit that goes on.
-AUDIT_RUNNING = "running"
+
+class AuditState(StrEnum):
+    """State of the last audit of a cohort shard."""
+
+    NONE = "none"
+    RUNNING = "running"
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not-reproduced"
+    #: Nodes could not say: one has gone, or has not all samples any more.
+    INCONCLUSIVE = "inconclusive"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from fleet.domain.cohort import AUDIT_RUNNING, CohortHistory, LoggedRound
+from fleet.domain.cohort import AuditState, CohortHistory, LoggedRound
 from fleet.domain.learning import FINISHED, CohortPurpose, JobState
 from fleet.store import schema
 from fleet.store.repository import Repository, equal, given
@@ -97,7 +97,7 @@ class Cohorts(Repository):
         return [
             self.get(row.shard)
             for row in found
-            if row.replay_from is not None or row.audit.get("state") == AUDIT_RUNNING
+            if row.replay_from is not None or row.audit.get("state") == AuditState.RUNNING
         ]
 
     def get(self, shard: int) -> CohortShardRow:

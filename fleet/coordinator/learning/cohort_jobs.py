@@ -19,7 +19,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.learning.cohorts import Cohorts, digest_of
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.work import Part, Work
-from fleet.domain.cohort import AUDIT_RUNNING, Segment, differences
+from fleet.domain.cohort import AuditState, Segment, differences
 from fleet.domain.learning import CohortPurpose, JobKind, JobState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store.cohorts import CohortJobRow, CohortShardRow
@@ -118,7 +118,7 @@ class CohortJobs(Part):
             # Before that, the rows of the shard are still on their way out.
             if row.replay_from is not None and settled:
                 changed |= self._replay(row, row.replay_from)
-            if row.audit.get("state") == AUDIT_RUNNING:
+            if row.audit.get("state") == AuditState.RUNNING:
                 changed |= self._audit_failed(row)
         return changed
 
@@ -220,7 +220,9 @@ class CohortJobs(Part):
         if segment is None:
             raise ConflictError(f"nobody is in shard {shard}", hint="fleet learn start --lora cohort")
         job = self._cohorts.queue_segment(CohortPurpose.AUDIT, shard, segment, types.SharedLora())
-        self._tx.cohorts.set_audit(shard, {"state": AUDIT_RUNNING, "job_id": job.job_id, "lines": [], "detail": ""})
+        self._tx.cohorts.set_audit(
+            shard, {"state": AuditState.RUNNING, "job_id": job.job_id, "lines": [], "detail": ""}
+        )
         return job
 
     def _audit_failed(self, row: CohortShardRow) -> bool:
@@ -228,7 +230,7 @@ class CohortJobs(Part):
         job = self._tx.learning.get(str(row.audit["job_id"]))
         if job.state is not JobState.FAILED:
             return False
-        self._tx.cohorts.set_audit(row.history.shard, {**row.audit, "state": "failed", "detail": job.error})
+        self._tx.cohorts.set_audit(row.history.shard, {**row.audit, "state": AuditState.FAILED, "detail": job.error})
         return True
 
     def _compare(self, job: LearningJobRow, found: CohortJobRow, lora: types.SharedLora) -> None:
@@ -247,12 +249,12 @@ class CohortJobs(Part):
             following_job = self._cohorts.queue_segment(
                 CohortPurpose.AUDIT, found.shard, Segment(end, following.end, following.tags), lora
             )
-            audit |= {"state": AUDIT_RUNNING, "job_id": following_job.job_id}
+            audit |= {"state": AuditState.RUNNING, "job_id": following_job.job_id}
         elif line.holds:
-            audit["state"] = "reproduced"
+            audit["state"] = AuditState.REPRODUCED
         else:
             # The same nodes and samples give the same bits, wherever they compute: nothing else excuses a difference.
-            audit["state"] = "inconclusive" if detail else "not-reproduced"
+            audit["state"] = AuditState.INCONCLUSIVE if detail else AuditState.NOT_REPRODUCED
         self._tx.cohorts.set_audit(found.shard, audit)
 
 

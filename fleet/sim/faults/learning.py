@@ -19,7 +19,7 @@ from edge_node.agent.node import Node
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from edge_node.testing import MemoryEngine
 from fleet.coordinator.unit import UnitOfWork
-from fleet.domain.cohort import AUDIT_RUNNING
+from fleet.domain.cohort import AuditState
 from fleet.domain.learning import JobKind, JobState
 from fleet.errors import FleetError
 from fleet.sim.faults.disks import Dies, Side
@@ -119,7 +119,7 @@ class FaultyJobs:
         missing = []
         for row in self._plane.read(lambda unit: unit.tx.cohorts.list()):
             shard = row.history.shard
-            if row.history.entries and row.audit.get("state") in (None, AUDIT_RUNNING):
+            if row.history.entries and row.audit.get("state") in (None, AuditState.RUNNING):
                 missing.append(f"shard {shard} is audited")
                 if not row.audit:
                     self._asked(partial(_ask_for_audit, shard), "audit", shard=shard)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fleet.domain.cohort import AuditState
 from fleet.sim.faults.record import Event, Record, shown
 
 #: Begins what is said of a certificate that a coordinator does not issue.
@@ -198,7 +199,7 @@ def _as_never_enrolled(record: Record) -> Found:
     for event in record.of("end"):
         for shard, audit in event.data["audits"].items():
             # Inconclusive: a node, or samples, of a round are not there any more; there is nothing to compare with.
-            if audit.get("state", "inconclusive") not in ("reproduced", "inconclusive"):
+            if audit.get("state", AuditState.INCONCLUSIVE) not in (AuditState.REPRODUCED, AuditState.INCONCLUSIVE):
                 yield event, f"cohort shard {shard} is not what its rounds come to with those who are left: {audit}"
 
 
