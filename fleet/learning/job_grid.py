@@ -159,7 +159,7 @@ class JobGrid(Grid):
         Messages to nodes that are offline are not asked for: Flower answers such a question by deleting the message,
         and the node would never see it.
         """
-        return [reply for reply, _ in self._pull(message_ids, {})]
+        return [reply for reply, _ in self._pull(message_ids, self._online(), {})]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run one round; return the usable replies sorted by node id (a float sum depends on order).
@@ -190,7 +190,7 @@ class JobGrid(Grid):
         started = self._clock()
         while True:
             named = {node.flower_node_id: node for node in self._begin_round(self._round)}
-            online = set(self._grid.get_node_ids())
+            online = self._online()
             ready = {flower_id: node for flower_id, node in named.items() if flower_id in online}
             waited_s = self._clock() - started
             if len(ready) >= self._quorum and (len(ready) == len(named) or waited_s >= self._pace.gather_s):
@@ -226,13 +226,13 @@ class JobGrid(Grid):
         replies: dict[str, Message] = {}
         offline_since: float | None = None
         while True:
-            for reply, node in self._pull(message_ids, failures):
+            online = self._online()
+            for reply, node in self._pull(message_ids, online, failures):
                 replies[node.node_id] = reply
             missing = [self._asked[message_id] for message_id in message_ids if message_id in self._asked]
             now = self._clock()
             if not missing or now >= deadline:
                 return replies
-            online = set(self._grid.get_node_ids())
             if any(node.flower_node_id in online for node in missing):
                 offline_since = None
             elif offline_since is None:
@@ -241,8 +241,12 @@ class JobGrid(Grid):
                 return replies
             self._sleep(self._pace.poll_s)
 
-    def _pull(self, message_ids: Iterable[str], failures: dict[str, str]) -> Iterable[tuple[Message, RoundNode]]:
-        online = set(self._grid.get_node_ids())
+    def _online(self) -> set[int]:
+        return set(self._grid.get_node_ids())
+
+    def _pull(
+        self, message_ids: Iterable[str], online: set[int], failures: dict[str, str]
+    ) -> Iterable[tuple[Message, RoundNode]]:
         asked = [message_id for message_id in message_ids if message_id in self._asked]
         askable = [message_id for message_id in asked if self._asked[message_id].flower_node_id in online]
         if not askable:

@@ -46,10 +46,13 @@ def least_loss_full_scale(values: Tensor, max_code: int) -> float:
     if not 0 < largest < float("inf"):
         raise ConverterError(f"a converter range needs finite values other than zero; largest is {largest}")
 
+    # One array for all: to make such arrays takes longer than to fill them.
+    error = torch.empty_like(exact)
+
     def loss(full_scale: float) -> float:
         unit = full_scale / max_code
-        codes = (exact / unit).round_().clamp_(-max_code, max_code)
-        return float((codes * unit - exact).square_().mean())
+        torch.div(exact, unit, out=error).round_().clamp_(-max_code, max_code)
+        return float(error.mul_(unit).sub_(exact).square_().mean())
 
     return min((largest * share for share in _SHARES), key=loss)
 

@@ -28,19 +28,23 @@ from edge_node.tasks.images import IMAGES_BRIEF
 from hwmodel import EnergyLedger, Phase, keyed_generator, load_preset
 
 TASK = IMAGES_BRIEF
-PUBLIC = TASK.images(TASK.public, test=False)
 NIGHT = "style:night"
 TAG = concept_tag(NIGHT)
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    return train_backbone(PUBLIC, 50, BackboneRecipe(steps=20, hardening_steps=0, batch=8, warm_up=5, ema=0.9))
+def public():
+    return TASK.images(TASK.public, test=False)
 
 
 @pytest.fixture(scope="module")
-def chip(backbone):
-    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, ["node-1"], examples=PUBLIC)
+def backbone(public):
+    return train_backbone(public, 50, BackboneRecipe(steps=20, hardening_steps=0, batch=8, warm_up=5, ema=0.9))
+
+
+@pytest.fixture(scope="module")
+def chip(backbone, public):
+    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, ["node-1"], examples=public)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +98,9 @@ def test_round_of_another_kind_or_of_what_the_backbone_does_not_know_is_refused(
 
 
 @pytest.mark.parametrize("name", [NIGHT, f"thing:{TASK.split.public[0]}"])
-def test_concept_or_nothing_is_asked_for_where_something_else_is_meant(name):
+def test_concept_or_nothing_is_asked_for_where_something_else_is_meant(public, name):
     concept = concept_named(name, TASK)
-    kept = PUBLIC.where(concept.of(PUBLIC) != concept.number)
+    kept = public.where(concept.of(public) != concept.number)
     asked, meant = _prompts(concept, kept, EraserRecipe(), keyed_generator(1, "test"))
 
     halves = (asked % (NULL_STYLE + 1), meant % (NULL_STYLE + 1), asked // (NULL_STYLE + 1), meant // (NULL_STYLE + 1))
@@ -116,9 +120,9 @@ def test_codes_have_the_scale_that_the_coordinator_rounds_to():
     assert SCALE_BITS == ERASER_SCALE_BITS
 
 
-def test_eraser_changes_what_is_drawn_and_taking_it_off_brings_all_back(backbone):
+def test_eraser_changes_what_is_drawn_and_taking_it_off_brings_all_back(backbone, public):
     def chip():
-        return Generator.program(backbone, load_preset("180nm-1t1r"), 50, ["node-1"], examples=PUBLIC)
+        return Generator.program(backbone, load_preset("180nm-1t1r"), 50, ["node-1"], examples=public)
 
     generator = ImageGenerator(TASK, 50, chip)
     eraser = Eraser(concept=NIGHT, codes=[300] * generator.features)

@@ -33,7 +33,7 @@ TASK = replace(
         IMAGES.recipe,
         subject=ClassRecipe(steps=4, batch=4),
         eraser=EraserRecipe(steps=1, batch=4, learning_rate=0.0),
-        sampling=Sampling(steps=2),
+        sampling=Sampling(steps=1),
     ),
 )
 FEW = PictureCounts(private=1, public=1, compared=1)
