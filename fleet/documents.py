@@ -60,7 +60,7 @@ def quarantine_name(reason: int) -> str | None:
 
 
 def verdict_name(verdict: int) -> str:
-    """Return `EXACT`, `APPROXIMATE` or `NOTHING HELD`."""
+    """Return the word of a verdict, e.g. `EXACT` or `NOTHING HELD`."""
     return enum_word(operator.VerdictClass, verdict).upper().replace("_", " ")
 
 

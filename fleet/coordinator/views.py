@@ -28,7 +28,6 @@ SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
 CLOSED_FORM_HEAD = "closed-form-head"
 COHORT_LORA = "cohort-lora"
-BACKBONE = "backbone"
 
 #: Nodes that a summary names: of each state, and of those that are excepted or may serve.
 MOST_EXAMPLES = 5
@@ -127,8 +126,7 @@ class Views(Part):
             return []
         if self._erasers.concepts_of(campaign):
             # Whatever hides it, the crossbars know it: there is no other outcome.
-            basis = self._erasers.basis(campaign)
-            return [wire.Verdict(adapter_kind=BACKBONE, verdict=wire.VERDICT_CLASS_MASKED, basis=basis)]
+            return [self._erasers.verdict(campaign)]
         if not self._anybody_held(campaign):
             basis = (
                 "no node had contributed anything of those named, no revision had an adapter of them, "

@@ -58,6 +58,7 @@ LIMITS = (
     "EXACT holds for a cohort LoRA: its shard left; trained again, equal codes give the same integers.",
     "APPROXIMATE holds for a shared LoRA repaired by a gradient method: what remains is measured, not nil.",
     "MASKED holds for a concept that the crossbars know: whoever takes the eraser off has it back.",
+    "REFUSED means: the crossbars know the concept, and nothing but the refusal of its name keeps it from showing.",
     "NOTHING HELD means: nobody's adapter, row or sample was there to forget, but for the planted probe's.",
     "VERIFIED means: the node's signed receipt names exactly the adapters that the coordinator recomputed.",
     "VERIFIED also means that planted canaries behaved; only they can catch a node that lies throughout.",
@@ -76,7 +77,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class AdapterVerdict:
-    """Verdict on one kind of adapter: ``EXACT``, ``APPROXIMATE``, ``MASKED`` or ``NOTHING HELD``, and its grounds."""
+    """Verdict on one kind of adapter: ``EXACT``, ``APPROXIMATE``, ``MASKED``, ``REFUSED`` or ``NOTHING HELD``."""
 
     adapter_kind: str
     verdict: str

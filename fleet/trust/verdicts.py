@@ -10,8 +10,8 @@ from reram_fleet.v1.types_pb2 import ForgetCommand
 from fleet.trust.certificate import Certificate
 from fleet.trust.checks import CheckLine, compare
 
-EXACT, APPROXIMATE, NOTHING_HELD, MASKED = "EXACT", "APPROXIMATE", "NOTHING HELD", "MASKED"
-#: What the crossbars of nodes that generate know: there is no other verdict on it.
+EXACT, APPROXIMATE, NOTHING_HELD = "EXACT", "APPROXIMATE", "NOTHING HELD"
+#: What the crossbars of nodes that generate know.
 _BACKBONE = "backbone"
 
 #: What may be said of a kind of adapter of which something was held.
@@ -20,6 +20,7 @@ _MAY_SAY = {
     "closed-form-head": (EXACT,),
     "cohort-lora": (EXACT,),
     "shared-lora": (EXACT, APPROXIMATE),
+    _BACKBONE: ("MASKED", "REFUSED"),
 }
 
 
@@ -41,10 +42,12 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     concepts = _concepts(content)
     if concepts or _BACKBONE in kinds:
         yield compare("verdict backbone: concepts that the command names", 1, concepts)
-        yield compare(
+        said, allowed = [f"{each.adapter_kind} {each.verdict}" for each in content.verdicts], _MAY_SAY[_BACKBONE]
+        yield CheckLine(
             "verdicts of a concept",
-            [(_BACKBONE, MASKED)],
-            [(each.adapter_kind, each.verdict) for each in content.verdicts],
+            said in [[f"{_BACKBONE} {verdict}"] for verdict in allowed],
+            f"{_BACKBONE} {' or '.join(allowed)}, nothing else",
+            ", ".join(said),
         )
         return
     # With all receipts beside it, that number is checked; without, it is the signer's word.

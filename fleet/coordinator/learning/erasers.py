@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 
+from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.wire.concepts import concept_tag
 from reram_fleet.wire.lora_states import StateArrays
@@ -26,6 +27,8 @@ from fleet.store.rows import CampaignRow, LearningJobRow
 
 logger = logging.getLogger(__name__)
 
+#: Kind of what the crossbars know, in a verdict.
+BACKBONE = "backbone"
 #: Two train, each node on its own chip; in the last, nodes see what the average of them hides.
 ERASER_ROUNDS = 3
 
@@ -141,13 +144,15 @@ class Erasers(Part):
         )
         return self._revisions.build(content.shared_lora if content.shared_lora.rows else None, erasers)
 
-    def basis(self, campaign: CampaignRow) -> str:
-        """Return on what grounds a concept is masked, with its strip figure."""
+    def verdict(self, campaign: CampaignRow) -> wire.Verdict:
+        """Return the verdict on a concept: MASKED on the grounds of its strip figure, REFUSED without an eraser."""
         named = ", ".join(self.concepts_of(campaign))
         job = self._tx.learning.get(campaign.repair_job_id) if campaign.repair_job_id else None
         said = f"{named} stays in the crossbars, which are written once; nodes refuse it by its name"
         figures = None if job is None else EraserFigures.of(job.metrics)
         if job is not None and job.state is JobState.SUCCEEDED and figures is not None:
-            return f"{said}, and an eraser (learning job {job.job_id}) hides it elsewhere: {figures}"
+            said += f", and an eraser (learning job {job.job_id}) hides it elsewhere: {figures}"
+            return wire.Verdict(adapter_kind=BACKBONE, verdict=wire.VERDICT_CLASS_MASKED, basis=said)
         why = "none was trained" if job is None else job.error
-        return f"{said}; no eraser hides it elsewhere ({why})"
+        said += f"; no eraser hides it elsewhere ({why})"
+        return wire.Verdict(adapter_kind=BACKBONE, verdict=wire.VERDICT_CLASS_REFUSED, basis=said)

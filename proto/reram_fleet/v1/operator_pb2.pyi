@@ -15,11 +15,13 @@ class VerdictClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_CLASS_APPROXIMATE: _ClassVar[VerdictClass]
     VERDICT_CLASS_NOTHING_HELD: _ClassVar[VerdictClass]
     VERDICT_CLASS_MASKED: _ClassVar[VerdictClass]
+    VERDICT_CLASS_REFUSED: _ClassVar[VerdictClass]
 VERDICT_CLASS_UNSPECIFIED: VerdictClass
 VERDICT_CLASS_EXACT: VerdictClass
 VERDICT_CLASS_APPROXIMATE: VerdictClass
 VERDICT_CLASS_NOTHING_HELD: VerdictClass
 VERDICT_CLASS_MASKED: VerdictClass
+VERDICT_CLASS_REFUSED: VerdictClass
 
 class GetFleetRequest(_message.Message):
     __slots__ = ()

@@ -187,8 +187,10 @@ def test_eraser_that_hides_too_little_or_too_much_is_not_installed(coordinator, 
 
     assert newest(coordinator).erasers == []
     assert campaign_state(coordinator, campaign_id) == "converged"
-    assert verdict(coordinator, campaign_id).verdict == operator_pb2.VERDICT_CLASS_MASKED
+    assert verdict(coordinator, campaign_id).verdict == operator_pb2.VERDICT_CLASS_REFUSED
     assert "no eraser hides it" in verdict(coordinator, campaign_id).basis
+    key, text = coordinator.coordinator.env.keys.command_public_key, coordinator.certificate(campaign_id)
+    assert [line for line in verify_certificate(text, key) if not line.holds] == []
     assert illustrators[0].draw("night").refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_CONCEPT
 
 
