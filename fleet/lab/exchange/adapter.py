@@ -207,14 +207,14 @@ class LoraAdapter:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over everything that acts: the spec without its generation, and the bits of the factors.
+        """SHA-256 over everything that acts: the bits of the factors, and how and beside what they act.
 
-        Without the generation, so that an adapter rebuilt after a forget can be compared with one that never
-        knew the person.
+        Without name, kind and generation: one that is rebuilt after a forget can be compared with one that never knew
+        the person, and one that is read from a file with the one that was written.
         """
         spec = self.spec
         seed = b"" if spec.a_seed is None else struct.pack("<Q", spec.a_seed)
-        texts = (spec.name, spec.kind.value, spec.task, spec.base_digest, spec.storage.value)
+        texts = (spec.task, spec.base_digest, spec.storage.value)
         parts = [*(text.encode() for text in texts), struct.pack("<Id", spec.rank, spec.alpha), seed]
         for name in spec.layers:
             parts += [name.encode(), self.b[name].to_bytes()]

@@ -112,6 +112,14 @@ def pickled(folder):
     (folder / TENSORS_FILE).rename((folder / TENSORS_FILE).with_suffix(".bin"))
 
 
+def test_folder_has_the_digest_that_was_said_when_it_was_written(trained, peft):
+    _, items = trained
+
+    checked = adapter("check", peft, *NETWORK, "-o", "json")
+
+    assert json.loads(checked.stdout)["adapter"]["digest"] == items[0]["digest"]
+
+
 @pytest.mark.parametrize(
     ("harm", "says"),
     [

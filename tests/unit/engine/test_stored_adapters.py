@@ -107,8 +107,6 @@ def test_sram_of_an_adapter_is_what_its_spec_says_and_a_frozen_a_takes_none(stor
 @pytest.mark.parametrize(
     "change",
     [
-        {"name": "y"},
-        {"kind": LoraKind.SUBJECT},
         {"rank": 5},
         {"alpha": 8.5},
         {"storage": Precision.FP16},
@@ -123,6 +121,10 @@ def test_sram_of_an_adapter_is_what_its_spec_says_and_a_frozen_a_takes_none(stor
 )
 def test_digest_changes_with_all_that_acts(change):
     assert adapter_of(**{"name": "x", **change}).digest != adapter_of("x").digest
+
+
+def test_digest_is_the_same_under_another_name_and_of_another_kind():
+    assert adapter_of("y", kind=LoraKind.SUBJECT).digest == adapter_of("x").digest
 
 
 def test_digest_tells_apart_the_same_numbers_at_another_layer():
