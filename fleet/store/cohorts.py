@@ -67,6 +67,7 @@ class CohortForgetRow:
 
 
 _SHARD, _MEMBER, _ROUND, _JOB = schema.cohort_shard, schema.cohort_member, schema.cohort_round, schema.cohort_job
+_COUNT = select(func.count()).select_from(_SHARD)
 _SHARDS = select(_SHARD).order_by(_SHARD.c.shard)
 _MEMBERS = select(_MEMBER).where(given(_MEMBER.c.shard))
 _ROUNDS = (
@@ -85,7 +86,7 @@ class Cohorts(Repository):
 
     def count(self) -> int:
         """Return the number of shards; 0 without cohorts."""
-        return int(self._run(select(func.count()).select_from(schema.cohort_shard)).scalar_one())
+        return int(self._run(_COUNT).scalar_one())
 
     def list(self) -> Sequence[CohortShardRow]:
         """Return all shards in order."""

@@ -27,6 +27,25 @@ _RECENTLY = _EXECUTION.updated_at_ms > bindparam("since_ms")
 #: are wanted.
 _IS_SOUND = exists().where(_NODE.node_id == _EXECUTION.node_id, _NODE.held_reason == "", _NODE.retired_at_ms.is_(None))
 _RUNS_IT = _IS_SOUND.where(given(_NODE.revision))
+#: Out of contact for too long and without a lease, or back for too long with nothing to show for it.
+_OVERDUE = (
+    select(_EXECUTION.node_id)
+    .join(schema.node, _NODE.node_id == _EXECUTION.node_id)
+    .where(_EXECUTION.state.in_(AWAITED))
+    .where(
+        (
+            _EXECUTION.returned_at_ms.is_(None)
+            & (func.coalesce(_NODE.last_contact_ms, _NODE.enrolled_at_ms) < bindparam("silent_since_ms"))
+            & (func.coalesce(_NODE.lease_until_ms, 0) < bindparam("now_ms"))
+        )
+        | (_EXECUTION.returned_at_ms < bindparam("back_since_ms"))
+    )
+    .distinct()
+    .order_by(_EXECUTION.node_id)
+)
+_FAILED_ORDERS = select(func.count()).where(
+    _EXECUTION.state == ExecutionState.HELD, given(_EXECUTION.campaign_id), _EXECUTION.challenge_nonce.is_not(None)
+)
 
 
 @cache
@@ -105,10 +124,7 @@ class ExecutionStates(Repository):
 
     def failed_orders(self, campaign_id: str) -> int:
         """Return how many nodes are held that were ordered to erase, now or earlier."""
-        table = schema.execution
-        held = (table.c.state == ExecutionState.HELD, table.c.campaign_id == campaign_id)
-        query = select(func.count()).where(*held, table.c.challenge_nonce.is_not(None))
-        return int(self._run(query).scalar_one())
+        return int(self._run(_FAILED_ORDERS, {"campaign_id": campaign_id}).scalar_one())
 
     def may_serve(
         self, campaign_id: str, generation: int, states: Iterable[ExecutionState], most: int
@@ -134,18 +150,8 @@ class ExecutionStates(Repository):
         """Return the ids of the nodes that some forget has waited for longer than `ContactLimits` says, connected or
         not, sorted.
         """
-        table, node = schema.execution, schema.node
         now = self._now_ms
-        never = table.c.returned_at_ms.is_(None)
-        silent = func.coalesce(node.c.last_contact_ms, node.c.enrolled_at_ms) < now - lost_after_ms
-        unleased = func.coalesce(node.c.lease_until_ms, 0) < now
-        waiting = (
-            select(table.c.node_id)
-            .join(node, node.c.node_id == table.c.node_id)
-            .where(table.c.state.in_(AWAITED))
-            .where((never & silent & unleased) | (table.c.returned_at_ms < now - lease_ms))
-        )
-        return self._column(waiting.distinct().order_by(table.c.node_id))
+        return self._column(_OVERDUE, now_ms=now, silent_since_ms=now - lost_after_ms, back_since_ms=now - lease_ms)
 
     def any_unfinished(self) -> bool:
         """Whether some forget is not done on some node, which is neither given up."""

@@ -8,14 +8,17 @@ from collections.abc import Collection, Iterator, Sequence
 from sqlalchemy import select
 
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.repository import Repository, equal, given
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
 
 _CODES, _NODE = schema.public_codes.c, schema.node.c
 _SOUND = select(_NODE.node_id).where(_NODE.held_reason == "", _NODE.retired_at_ms.is_(None))
 _IN_GOOD_STANDING = _CODES.node_id.in_(_SOUND)
 _DIGESTS = select(_CODES.node_id, _CODES.digest).where(_IN_GOOD_STANDING).order_by(_CODES.node_id)
-_ONE_SOURCE = select(schema.head_statistics.c.tag).limit(1)
+_STATISTICS, _NOTE = schema.head_statistics.c, schema.revision_head.c
+_ONE_SOURCE = select(_STATISTICS.tag).limit(1)
+_OF_ONE = select(schema.head_statistics).where(given(_STATISTICS.tag), given(_STATISTICS.node_id))
+_NOTE_OF = select(_NOTE.basis, _NOTE.error).where(given(_NOTE.revision))
 
 
 class Heads(Repository):
@@ -33,9 +36,8 @@ class Heads(Repository):
 
     def statistics(self) -> Iterator[HeadStatisticsRow]:
         """Yield all statistics by tag and node, one in memory at a time."""
-        table = schema.head_statistics
         for tag, node_id, _ in self.sources():
-            yield from self._rows(HeadStatisticsRow, select(table).where(*equal(table, tag=tag, node_id=node_id)))
+            yield from self._rows(HeadStatisticsRow, _OF_ONE, tag=tag, node_id=node_id)
 
     def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
         """Replace the ciphertext of statistics by another of the same."""
@@ -78,8 +80,7 @@ class Heads(Repository):
 
     def note_of(self, revision: int) -> HeadNoteRow | None:
         """Return what was noted of a revision; None if its head must not be taken for anybody's."""
-        table = schema.revision_head
-        return self._row(HeadNoteRow, select(table.c.basis, table.c.error).where(table.c.revision == revision))
+        return self._row(HeadNoteRow, _NOTE_OF, revision=revision)
 
     def drop_note(self, revision: int) -> None:
         """Say that a revision has no head any more. Whom its head knew stays listed."""

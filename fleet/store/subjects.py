@@ -10,12 +10,24 @@ from sqlalchemy import func, select
 from fleet.domain.tags import validate_tag, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
 from fleet.store import schema
-from fleet.store.repository import Repository, equal, given
+from fleet.store.repository import Repository, equal, given, one_of
 from fleet.store.rows import ContributionRow, SubjectRow
 
 _SUBJECT = schema.subject.c
 _ALL = select(_SUBJECT.tag, _SUBJECT.forgotten_generation, _SUBJECT.canary).order_by(_SUBJECT.tag)
 _ONE, _IN_STATE = _ALL.where(given(_SUBJECT.tag)), _ALL.where(given(_SUBJECT.state))
+_TOLD = schema.contribution.c
+_CONTRIBUTIONS = select(schema.contribution).order_by(_TOLD.tag, _TOLD.node_id)
+_SEQUENCE = select(_TOLD.sequence).where(given(_TOLD.tag), given(_TOLD.node_id))
+_SEQUENCES = (
+    select(_TOLD.tag, _TOLD.node_id, _TOLD.sequence).where(one_of(_TOLD.tag)).order_by(_TOLD.tag, _TOLD.node_id)
+)
+_CONTRIBUTIONS_OF_ONE, _CONTRIBUTIONS_ABOUT = (
+    _CONTRIBUTIONS.where(given(_TOLD.tag)),
+    _CONTRIBUTIONS.where(one_of(_TOLD.tag)),
+)
+_TAGS_OF = select(_TOLD.tag).where(given(_TOLD.node_id))
+_SIZES = select(func.max(func.length(_TOLD.ciphertext))).group_by(_TOLD.tag)
 
 
 class Subjects(Repository):
@@ -82,8 +94,7 @@ class Subjects(Repository):
         if subject is None:
             self._add(tag)
         mine = {"tag": tag, "node_id": node_id}
-        table = schema.contribution
-        for stored in self._column(select(table.c.sequence).where(*equal(table, **mine))):
+        for stored in self._column(_SEQUENCE, **mine):
             if sequence == stored:
                 return False
             if sequence < stored:
@@ -91,7 +102,7 @@ class Subjects(Repository):
                     f"contribution {sequence} of {node_id} about {tag} is older than {stored}, which is here"
                 )
         self.drop_contribution(tag, node_id)
-        self._insert(table, **mine, sequence=sequence, count=count, ciphertext=ciphertext)
+        self._insert(schema.contribution, **mine, sequence=sequence, count=count, ciphertext=ciphertext)
         if statistics is not None:
             self._insert(schema.head_statistics, **mine, sequence=sequence, ciphertext=statistics)
             self._touched.heads = True
@@ -99,21 +110,17 @@ class Subjects(Repository):
 
     def contributions(self, tag: str | None = None) -> Sequence[ContributionRow]:
         """Return what nodes contributed, of one tag or all, by tag and node."""
-        table = schema.contribution
-        query = select(table).order_by(table.c.tag, table.c.node_id)
-        return self._rows(ContributionRow, query if tag is None else query.where(table.c.tag == tag))
+        if tag is None:
+            return self._rows(ContributionRow, _CONTRIBUTIONS)
+        return self._rows(ContributionRow, _CONTRIBUTIONS_OF_ONE, tag=tag)
 
     def sequences(self, tags: Iterable[str]) -> Sequence[tuple[str, str, int]]:
         """Return (tag, node, sequence) of what was contributed about these people, by tag and node."""
-        table = schema.contribution
-        query = select(table.c.tag, table.c.node_id, table.c.sequence).where(table.c.tag.in_(list(tags)))
-        return [(row.tag, row.node_id, row.sequence) for row in self._run(query.order_by(table.c.tag, table.c.node_id))]
+        return [(row.tag, row.node_id, row.sequence) for row in self._run(_SEQUENCES, {"tag": list(tags)})]
 
     def contributions_about(self, tags: Iterable[str]) -> Sequence[ContributionRow]:
         """Return what nodes contributed about some people, by tag and node."""
-        table = schema.contribution
-        query = select(table).where(table.c.tag.in_(list(tags))).order_by(table.c.tag, table.c.node_id)
-        return self._rows(ContributionRow, query)
+        return self._rows(ContributionRow, _CONTRIBUTIONS_ABOUT, tag=list(tags))
 
     def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
         """Return what one node contributed, by tag."""
@@ -123,14 +130,11 @@ class Subjects(Repository):
 
     def tags_of(self, node_id: str) -> frozenset[str]:
         """Return whom a node has contributed."""
-        table = schema.contribution
-        return frozenset(self._column(select(table.c.tag).where(table.c.node_id == node_id)))
+        return frozenset(self._column(_TAGS_OF, node_id=node_id))
 
     def sizes(self) -> tuple[int, int]:
         """Return how many people are contributed, and the bytes of everybody's largest contribution."""
-        size = func.max(func.length(schema.contribution.c.ciphertext)).label("size")
-        largest = select(size).group_by(schema.contribution.c.tag)
-        sizes = self._column(largest)
+        sizes = self._column(_SIZES)
         return len(sizes), sum(sizes)
 
     def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:

@@ -11,6 +11,14 @@ from fleet.domain.tallies import SUM, Tally, bucket
 from fleet.store import schema
 from fleet.store.repository import Repository
 
+_TALLY = schema.tally.c
+_THERE = select(_TALLY.name, _TALLY.label)
+_ADD = (
+    update(schema.tally)
+    .where(_TALLY.name == bindparam("of"), _TALLY.label == bindparam("labelled"))
+    .values(value=_TALLY.value + bindparam("more", type_=_TALLY.value.type))
+)
+
 
 class Tallies(Repository):
     """Sums by name and label; what one transaction adds is written once, with its commit."""
@@ -26,8 +34,8 @@ class Tallies(Repository):
 
     def all(self) -> Mapping[str, Mapping[str, float]]:
         """Return all counts, by name and label."""
-        table, found = schema.tally.c, defaultdict[str, dict[str, float]](dict)
-        for row in self._run(select(table.name, table.label, table.value)):
+        found = defaultdict[str, dict[str, float]](dict)
+        for row in self._run(select(_TALLY.name, _TALLY.label, _TALLY.value)):
             found[row.name][row.label] = row.value
         return found
 
@@ -36,11 +44,9 @@ class Tallies(Repository):
         added, table = self._touched.tallies, schema.tally
         if not added:
             return
-        there = {(row.name, row.label) for row in self._run(select(table.c.name, table.c.label))}
+        there = {(row.name, row.label) for row in self._run(_THERE)}
         if known := [{"of": key[0], "labelled": key[1], "more": added[key]} for key in sorted(added.keys() & there)]:
-            mine = (table.c.name == bindparam("of"), table.c.label == bindparam("labelled"))
-            more = bindparam("more", type_=table.c.value.type)
             self._written(table)
-            self._run(update(table).where(*mine).values(value=table.c.value + more), known)
+            self._run(_ADD, known)
         for name, label in sorted(added.keys() - there):
             self._insert(table, name=name, label=label, value=added[name, label])

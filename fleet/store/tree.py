@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from fleet.errors import NotFoundError
 from fleet.store import schema
-from fleet.store.repository import Repository, one_of
+from fleet.store.repository import Repository, given, one_of
 from fleet.store.rows import TreeLeafRow
 from fleet.trust.merkle import InclusionProof, MerkleTree, Subtree, complete_subtrees, leaf_hash, node_hash
 
@@ -19,6 +19,7 @@ _LEAF, _INNER = schema.tree_leaf.c, schema.tree_node.c
 _LEAVES = select(_LEAF.leaf_index, _LEAF.hash).where(one_of(_LEAF.leaf_index))
 _INNER_NODES = select(_INNER.position, _INNER.hash).where(one_of(_INNER.position))
 _LAST_LEAF = select(func.max(_LEAF.leaf_index))
+_OF_HASH = select(schema.tree_leaf).where(given(_LEAF.hash))
 
 
 class Tree(Repository, MerkleTree):
@@ -79,7 +80,7 @@ class Tree(Repository, MerkleTree):
 
     def find(self, leaf_hash: bytes) -> TreeLeafRow | None:
         """Return the leaf with this hash, or None."""
-        return self._row(TreeLeafRow, select(schema.tree_leaf).where(schema.tree_leaf.c.hash == leaf_hash))
+        return self._row(TreeLeafRow, _OF_HASH, hash=leaf_hash)
 
     def leaves(self) -> Iterator[TreeLeafRow]:
         """Yield all leaves, in order; they may be a million, so they are not read at once."""

@@ -42,7 +42,7 @@ class Writes:
         """Send what waits; `VersionConflictError` if a row is not as it was expected to be, or not there."""
         inserts, self._inserts = self._inserts, defaultdict(list)
         for (table, _), rows in sorted(inserts.items(), key=lambda item: _ORDER[item[0][0]]):
-            self._connection.execute(insert(table), rows)
+            self._connection.execute(_inserting(table), rows)
         alike = defaultdict[tuple[Table, tuple[str, ...], tuple[str, ...]], list[dict[str, Any]]](list)
         for (table, key), (expected, values) in self._updates.items():
             where = {**dict(key), **expected}
@@ -54,6 +54,9 @@ class Writes:
         for (table, old, new), changes in alike.items():
             if self._connection.execute(_changing(table, old, new), changes).rowcount != len(changes):
                 raise VersionConflictError(f"a row of table {table.name} has changed since it was read")
+
+
+_inserting = lru_cache(insert)
 
 
 @lru_cache
