@@ -17,4 +17,5 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "days-30": partial(long_figures, 30),
     "digests": digest_figures,
     "faces-1000": partial(faces_figures, 1000),
+    "faces-10000": partial(faces_figures, 10_000),
 }
