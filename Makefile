@@ -42,10 +42,10 @@ up: $(STAMP) ## Start a fleet that Prometheus watches, with people in it; says w
 down: $(STAMP) ## End the fleet of `make up`
 	$(BIN)/fleet down --state .fleet
 
-# Real fleets mostly wait: two more processes compute meanwhile (tests/conftest.py), and two cores are seldom idle. A
+# Real fleets mostly wait: a third process computes meanwhile (tests/conftest.py), and two cores are seldom idle. A
 # file's fixtures stay in one process. In the order of `testpaths`, fleets first: short files fill what is left.
 test: $(STAMP) ## Run the tests, but for those of the targets below
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
 
 # On machines that systemd boots, as root; and what pages say to type. They wait more than they compute.
 test-deployed: $(STAMP) ## Run the tests of fleets as they are installed and watched, of how-tos and notebooks

@@ -60,8 +60,8 @@ def pytest_collection():
         gc.freeze()
 
 
-#: Processes of tests that compute, from the last file on: while two fleets wait, cores are idle.
-GAP_FILLERS, GAP_FILLER_NICENESS = ("gw2", "gw3"), 5
+#: Third process of tests that compute, from the last file on: while two fleets wait, cores are idle.
+GAP_FILLER, GAP_FILLER_NICENESS = "gw2", 5
 #: Where its files are.
 COMPUTING = "tests/unit/"
 
@@ -80,13 +80,13 @@ def pytest_xdist_make_scheduler(config, log):
             return str(file.parent if (config.rootpath / file.parent / "__init__.py").exists() else file)
 
         def _assign_work_unit(self, node):
-            if node.gateway.id in GAP_FILLERS:
+            if node.gateway.id == GAP_FILLER:
                 # What is assigned is the first.
                 self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
             super()._assign_work_unit(node)
 
         def _reschedule(self, node):
-            if node.gateway.id in GAP_FILLERS and not next(reversed(self.workqueue), "").startswith(COMPUTING):
+            if node.gateway.id == GAP_FILLER and not next(reversed(self.workqueue), "").startswith(COMPUTING):
                 node.shutdown()
             super()._reschedule(node)
 
@@ -95,7 +95,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_configure():
     """Let the process that fills gaps compute when nobody else would."""
-    if os.environ.get("PYTEST_XDIST_WORKER") in GAP_FILLERS:
+    if os.environ.get("PYTEST_XDIST_WORKER") == GAP_FILLER:
         os.nice(GAP_FILLER_NICENESS)
 
 
